@@ -1,0 +1,215 @@
+/**
+ * What scheduler and executor say to each other: the launch plan in TaskInfo.data, the facts in status updates,
+ * the commands of the control channel and the status that the executor streams back. Every message carries a
+ * version; the scheduler speaks N and N-1. Nothing secret is in LaunchPlan: it is visible in Mesos.
+ */
+import { z } from 'zod';
+
+export const PROTOCOL_VERSION = 1;
+
+const ports = z.object({ mysql: z.number().int(), control: z.number().int(), health: z.number().int() });
+const volumePlan = z.object({
+  /** Single path component below the sandbox, as in Mesos' Volume.container_path. */
+  containerPath: z.string(),
+  persistenceId: z.string(),
+  diskType: z.enum(['root', 'path', 'mount']),
+  sizeMb: z.number(),
+});
+
+export const launchPlan = z.object({
+  version: z.literal(PROTOCOL_VERSION),
+  installation: z.string(),
+  cluster: z.string(),
+  clusterName: z.string(),
+  ordinal: z.number().int(),
+  /** task id = executor id = `<cluster uuid>.<ordinal>.<launch uuid>` */
+  taskId: z.string(),
+  incarnation: z.string(),
+  serverUuid: z.string(),
+  serverId: z.number().int(),
+  /** IPv4 of the agent: mysqld and executor bind it and nothing else. */
+  address: z.string(),
+  ports,
+  memMb: z.number(),
+  data: volumePlan,
+  backup: volumePlan.nullable(),
+  /** SHA-256 (hex) of the bearer token by which the scheduler proves itself for this launch. */
+  tokenSha256: z.string(),
+});
+export type LaunchPlan = z.infer<typeof launchPlan>;
+
+/** TaskStatus.data of TASK_STARTING, and again of TASK_RUNNING. */
+export const startedFacts = z.object({
+  version: z.literal(PROTOCOL_VERSION),
+  /** SHA-256 fingerprint (hex, lower case, no colons) of the executor's own certificate. */
+  fingerprint: z.string(),
+});
+export type StartedFacts = z.infer<typeof startedFacts>;
+
+/** What `start` hands over the pinned channel: the only way by which secrets reach a member. */
+const secrets = z.object({
+  caCertPem: z.string(),
+  certPem: z.string(),
+  keyPem: z.string(),
+  replication: z.object({ user: z.string(), password: z.string() }),
+  /** Donor account of CLONE. */
+  clone: z.object({ user: z.string(), password: z.string() }),
+  /** The team's account: all rights on its own schemas, none on mysql.* and selvedge.*. */
+  team: z.object({ user: z.string(), password: z.string() }),
+});
+export type MemberSecrets = z.infer<typeof secrets>;
+
+const source = z.object({ host: z.string(), port: z.number().int() });
+
+const head = {
+  version: z.literal(PROTOCOL_VERSION),
+  /** Idempotency key: the same id is carried out once and answered alike. */
+  id: z.string(),
+  epoch: z.number().int(),
+  leaderToken: z.number().int(),
+};
+const command = <K extends string, S extends z.ZodRawShape>(kind: K, shape: S) =>
+  z.object({ ...head, kind: z.literal(kind), ...shape });
+
+export const commandSchema = z.discriminatedUnion('kind', [
+  /**
+   * Bring mysqld up: read-only, replication stopped. `initialise`: this launch may fill an empty data volume for
+   * its incarnation; without it an empty or unmarked volume is refused with VOLUME_NOT_OURS. Also ends a hold: crash
+   * recovery runs, the member stays read-only and is compared before it may follow anyone.
+   */
+  command('start', { initialise: z.boolean(), secrets }),
+  /** Stop mysqld by the rules (offline_mode first; SIGTERM only if no session waits for an acknowledgement). */
+  command('stop', {}),
+  /** SIGKILL mysqld and hold, durable: proof that this member acknowledges nothing any more. */
+  command('fence', {}),
+  /** Point the receiver at the primary of this epoch, keeping the relay log, and start both threads. */
+  command('follow', { source }),
+  /** Stop the receiver, leave the applier running: denies acknowledgements to an old primary. Answers GTID sets. */
+  command('freeze', {}),
+  /** Start the receiver again, after an aborted failover. */
+  command('thaw', {}),
+  /** Wait until `gtidSet` is executed here (the applier runs). */
+  command('catchUp', { gtidSet: z.string(), timeoutMs: z.number().int() }),
+  /**
+   * Become the primary of `epoch`: semi-sync source on with k, first transaction is the epoch row, then writable,
+   * RESET REPLICA ALL last. Idempotent for the same epoch; also "still primary in this epoch" after a restart.
+   */
+  command('promote', { k: z.number().int(), member: z.number().int(), timeoutMs: z.number().int() }),
+  /** Switchover's first step: super_read_only within lockWaitSeconds; answers the executed set. Undone by `promote` in the same epoch. */
+  command('demote', { lockWaitSeconds: z.number().int() }),
+  /** After a switchover: drop the clients that still hang on the old primary. */
+  command('dropClients', {}),
+  /** Acknowledge transactions or not (rpl_semi_sync_replica_enabled, receiver restarted). */
+  command('setVoter', { isVoter: z.boolean() }),
+  /** Change k on the primary and commit a barrier transaction under it. */
+  command('setAcknowledgements', { k: z.number().int(), timeoutMs: z.number().int() }),
+  /** Long: full backup into the backup volume. Answered at once; progress and result in Status.work. */
+  command('backup', { backupId: z.string() }),
+  /** Long: fill the data volume anew for a new incarnation. From its own backup volume, or by CLONE from a donor. */
+  command('rebuild', {
+    incarnation: z.string(),
+    serverUuid: z.string(),
+    serverId: z.number().int(),
+    from: z.discriminatedUnion('kind', [
+      z.object({ kind: z.literal('backup'), backupId: z.string() }),
+      z.object({ kind: z.literal('clone'), donor: source }),
+    ]),
+  }),
+]);
+export type Command = z.infer<typeof commandSchema>;
+export type CommandKind = Command['kind'];
+/** A command without the parts that the sender adds. */
+export type CommandBody = Command extends infer C ? (C extends Command ? Omit<C, keyof typeof head> : never) : never;
+
+/** Every answer. `refused`: nothing was changed; `code` is from errors.ts. */
+export const commandResult = z.discriminatedUnion('outcome', [
+  z.object({
+    outcome: z.literal('done'),
+    /** freeze, demote, catchUp, start: what this member holds. */
+    gtidExecuted: z.string().optional(),
+    /** received by the receiver; union with executed is what the member can have. */
+    gtidReceived: z.string().optional(),
+    isApplierRunning: z.boolean().optional(),
+  }),
+  z.object({ outcome: z.literal('accepted') }),
+  z.object({
+    outcome: z.literal('refused'),
+    code: z.string(),
+    message: z.string(),
+    facts: z.record(z.string(), z.unknown()).optional(),
+  }),
+]);
+export type CommandResult = z.infer<typeof commandResult>;
+
+/**
+ * instance: none = not started in this launch; starting; running; held = ended uncleanly while writable (or fenced),
+ * waits for `start`; stopped = ended on command; rebuilding; failed = cannot start (see message), waits for a command.
+ */
+export const instanceStates = ['none', 'starting', 'running', 'held', 'stopped', 'rebuilding', 'failed'] as const;
+
+export const statusSchema = z.object({
+  version: z.literal(PROTOCOL_VERSION),
+  taskId: z.string(),
+  /** Rises with every change; a reader that sees a gap lost nothing, each status is whole. */
+  sequence: z.number().int(),
+  at: z.number(),
+  bootId: z.string(),
+  incarnation: z.string(),
+  serverUuid: z.string(),
+  /** Highest accepted, durable on the data volume. */
+  epoch: z.number().int(),
+  leaderToken: z.number().int(),
+  instance: z.enum(instanceStates),
+  /** Why, for held, failed and stopped: a code from errors.ts and a sentence. */
+  reason: z.object({ code: z.string(), message: z.string() }).nullable(),
+  /** The data directory has been filled for this incarnation, once and for all. */
+  isInitialised: z.boolean(),
+  isWritable: z.boolean(),
+  gtidExecuted: z.string(),
+  gtidReceived: z.string(),
+  gtidPurged: z.string(),
+  replication: z
+    .object({
+      sourceHost: z.string(),
+      sourcePort: z.number().int(),
+      receiver: z.enum(['on', 'off', 'connecting']),
+      applier: z.enum(['on', 'off']),
+      receiverError: z.string(),
+      applierError: z.string(),
+    })
+    .nullable(),
+  /** From the primary's heartbeat row: now - newest applied heartbeat; null when unknown. */
+  lagMs: z.number().nullable(),
+  semiSync: z.object({
+    isSource: z.boolean(),
+    k: z.number().int(),
+    isReplica: z.boolean(),
+    clients: z.number().int(),
+    waitingSessions: z.number().int(),
+    noTx: z.number().int(),
+  }),
+  /** Time of the last heartbeat commit that completed here as a primary. */
+  heartbeatAt: z.number().nullable(),
+  volumes: z.object({
+    data: z.object({ totalMb: z.number(), usedMb: z.number() }),
+    backup: z.object({ totalMb: z.number(), usedMb: z.number() }).nullable(),
+  }),
+  /** Complete backups on the backup volume, oldest first. */
+  backups: z.array(
+    z.object({ id: z.string(), gtidSet: z.string(), bytes: z.number(), startedAt: z.number(), endedAt: z.number() }),
+  ),
+  /** The long work of a command (backup, rebuild): the last one, running or ended. */
+  work: z
+    .object({
+      commandId: z.string(),
+      kind: z.enum(['backup', 'rebuild']),
+      step: z.string(),
+      doneBytes: z.number(),
+      totalBytes: z.number().nullable(),
+      outcome: z.enum(['running', 'done', 'failed']),
+      code: z.string().nullable(),
+      message: z.string().nullable(),
+    })
+    .nullable(),
+});
+export type Status = z.infer<typeof statusSchema>;

@@ -1,0 +1,30 @@
+/** Catalogue of what operators see in `GET /v1/events`. One line each; docs/states.md lists them. */
+export const events = {
+  'cluster.created': 'A team asked for the cluster',
+  'cluster.ready': 'The cluster serves, with all members',
+  'cluster.degraded': 'The cluster serves, with fewer members than asked for',
+  'cluster.deleting': 'A person asked to delete the cluster',
+  'cluster.deleted': 'Nothing of the cluster is left on Mesos',
+  'member.placed': 'Resources were reserved and the task was launched',
+  'member.launched': 'The task was launched again on its own volumes',
+  'member.joined': 'The member caught up and serves',
+  'member.lost': 'The task or the instance of the member ended',
+  'member.refused': 'The member cannot start or join',
+  'failover.started': 'A change of the primary began',
+  'failover.committed': 'The new primary is chosen; there is no way back',
+  'failover.done': 'The new primary takes writes',
+  'failover.refused': 'The change of the primary was refused',
+  'failover.aborted': 'The change of the primary was taken back',
+  'backup.started': 'A backup began',
+  'backup.complete': 'A backup is complete',
+  'backup.failed': 'A backup failed',
+  'rebuild.started': "A member's data volume is filled anew",
+  'rebuild.done': "A member's data volume was filled anew",
+  'rebuild.failed': 'Filling a data volume failed',
+  'mesos.connected': 'Subscribed to a Mesos master',
+  'mesos.disconnected': 'The connection to the Mesos master is lost',
+  'mesos.orphan': 'A reservation with our label has no row',
+  'leader.elected': 'This process leads',
+} as const;
+
+export type EventKind = keyof typeof events;

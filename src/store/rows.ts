@@ -1,0 +1,182 @@
+/**
+ * The control plane's facts, as the rest of the program sees them. One type a table; the functions beside this file
+ * read and write them. Times are UTC milliseconds, JSON columns are parsed and validated at the row boundary.
+ * Rows are tombstoned, never deleted: absence of a row is never a reason to destroy anything.
+ */
+import type { Bundle, ClusterSpec, VoterRule } from '../cluster/types.ts';
+
+/** Proof of leadership: every function that changes facts takes it and fails with STALE_LEADER when a newer leader exists. */
+export interface Leader {
+  readonly token: number;
+}
+
+export interface ClusterRow {
+  readonly id: string;
+  readonly name: string;
+  readonly spec: ClusterSpec;
+  /** 'deleted' is a person's intent; deletedAt says when nothing was left. The name is free again from then on. */
+  readonly desired: 'present' | 'deleted';
+  readonly createdAt: number;
+  readonly deletedAt: number | null;
+  /** 0 until the first primary. Epoch, primary and voters change together, by compare-and-set on epoch and rule version. */
+  readonly epoch: number;
+  readonly primary: number | null;
+  readonly rule: VoterRule | null;
+  /** When the primary of this epoch was first seen writable; endpoints are announced from then on. */
+  readonly activatedAt: number | null;
+}
+
+export interface MemberRow {
+  readonly clusterId: string;
+  readonly ordinal: number;
+  readonly desired: 'present' | 'gone';
+  readonly incarnation: string;
+  readonly serverUuid: string;
+  readonly serverId: number;
+  /** The data volume of this incarnation was filled; from then on no launch may initialise it. */
+  readonly initialisedAt: number | null;
+  /** Current reservation attempt; null before the first and after release. */
+  readonly bundleId: string | null;
+  /** Current or last launch. */
+  readonly taskId: string | null;
+  /** Display only. */
+  readonly phase: string;
+  readonly failures: number;
+  readonly retryAt: number | null;
+}
+
+/**
+ * One reservation attempt; its id is the label `selvedge.reservation`. intended: the ACCEPT may or may not have been
+ * sent or carried out. reserved: seen whole (task running or offer). releasing: a person's or an aborted attempt's
+ * intent to DESTROY and UNRESERVE, for these very persistence ids. released: tombstone.
+ */
+export interface BundleRow {
+  readonly id: string;
+  readonly clusterId: string;
+  readonly ordinal: number;
+  readonly state: 'intended' | 'reserved' | 'releasing' | 'released';
+  readonly agentId: string;
+  readonly hostname: string;
+  readonly ip: string;
+  readonly bundle: Bundle;
+  /** Mesos resources as they were reserved, volumes included, without allocation_info: the exact objects to repeat. */
+  readonly resources: readonly unknown[];
+  readonly createdAt: number;
+  readonly lastSeenAt: number | null;
+  readonly releaseReason: string | null;
+  readonly releasedAt: number | null;
+}
+
+export interface LaunchRow {
+  readonly taskId: string;
+  readonly clusterId: string;
+  readonly ordinal: number;
+  readonly bundleId: string;
+  /** Agent that the task was sent to (reconciliation needs it). */
+  readonly agentId: string;
+  /** Encrypted at rest; the executor knows only its SHA-256. */
+  readonly token: string;
+  readonly createdAt: number;
+  /** Mesos' state, 'INTENDED' before any update. */
+  readonly taskState: string;
+  readonly taskReason: string | null;
+  readonly taskMessage: string | null;
+  readonly fingerprint: string | null;
+  /** Set on a terminal state: the container has ended. */
+  readonly endedAt: number | null;
+}
+
+/** One step of a failover, as people and the benchmarks read it. */
+export interface Step {
+  readonly name: string;
+  readonly at: number;
+  readonly detail?: string;
+}
+
+export interface FailoverRow {
+  readonly id: string;
+  readonly clusterId: string;
+  /** first: the first primary of a new cluster; resume: the same primary takes up again in its epoch. */
+  readonly kind: 'first' | 'failover' | 'switchover';
+  readonly reason: string;
+  readonly requestedBy: string;
+  readonly candidate: number | null;
+  readonly fromPrimary: number | null;
+  readonly toPrimary: number | null;
+  readonly fromEpoch: number;
+  readonly outcome: 'open' | 'done' | 'refused' | 'aborted';
+  readonly refusal: { readonly code: string; readonly message: string } | null;
+  /** Facts that the machine resumes from: what was frozen, chosen, committed. Stored before the machine moves on. */
+  readonly facts: FailoverFacts;
+  readonly steps: readonly Step[];
+  readonly startedAt: number;
+  readonly endedAt: number | null;
+}
+
+export interface FailoverFacts {
+  /** Evidence per layer that the old primary cannot acknowledge any more. */
+  readonly fence?: {
+    readonly layer: 'executor' | 'mesos' | 'quorum' | 'demoted' | 'none';
+    readonly detail: string;
+    readonly at: number;
+  };
+  /** What each reached member holds: received union executed. */
+  readonly reached?: readonly {
+    readonly ordinal: number;
+    readonly incarnation: string;
+    readonly gtid: string;
+    readonly isApplierRunning: boolean;
+  }[];
+  readonly chosen?: number;
+  readonly caughtUpAt?: number;
+  /** The commit point: epoch, primary and rule are in the cluster's row. */
+  readonly committedAt?: number;
+  readonly activatedAt?: number;
+}
+
+export interface BackupRow {
+  readonly id: string;
+  readonly clusterId: string;
+  readonly ordinal: number;
+  readonly state: 'open' | 'complete' | 'failed';
+  readonly requestedBy: string;
+  readonly startedAt: number;
+  readonly endedAt: number | null;
+  readonly gtidSet: string | null;
+  readonly bytes: number | null;
+  readonly code: string | null;
+  readonly message: string | null;
+}
+
+/** Filling a member's data volume anew on its own agent. The new incarnation is chosen and stored before anything is touched. */
+export interface RebuildRow {
+  readonly id: string;
+  readonly clusterId: string;
+  readonly ordinal: number;
+  readonly state: 'open' | 'done' | 'failed';
+  readonly reason: string;
+  readonly requestedBy: string;
+  readonly incarnation: string;
+  readonly serverUuid: string;
+  readonly serverId: number;
+  /** `backup:<id>` or `clone:<donor ordinal>`; null until chosen. */
+  readonly way: string | null;
+  /** Times that the way was tried; bounded. */
+  readonly attempts: number;
+  readonly startedAt: number;
+  readonly endedAt: number | null;
+  readonly code: string | null;
+  readonly message: string | null;
+}
+
+export interface EventRow {
+  readonly seq: number;
+  readonly at: number;
+  /** From events.ts. */
+  readonly kind: string;
+  readonly clusterId: string | null;
+  readonly cluster: string | null;
+  readonly ordinal: number | null;
+  readonly message: string;
+  readonly data: Readonly<Record<string, unknown>>;
+}
