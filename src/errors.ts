@@ -16,6 +16,11 @@ export const errors = {
     title: 'Another operation of this kind is open',
     todo: 'Wait for it or look at its steps.',
   },
+  CLUSTER_DELETING: {
+    status: 409,
+    title: 'The cluster is being deleted',
+    todo: 'Nothing: wait until it is gone, or use another cluster.',
+  },
   PRECONDITION: {
     status: 409,
     title: 'ifPrimary or ifEpoch does not match',
@@ -36,6 +41,16 @@ export const errors = {
     status: 409,
     title: 'The command carries an older epoch',
     todo: 'Nothing: a newer primary was chosen.',
+  },
+  MYSQL_MISSING: {
+    status: 503,
+    title: 'There is no MySQL on this machine',
+    todo: 'Run `npm run setup`, or set SELVEDGE_MYSQL_HOME to an unpacked MySQL 9.7.',
+  },
+  MYSQL_UNSUPPORTED: {
+    status: 503,
+    title: 'This MySQL is not supported',
+    todo: 'Use MySQL 9.7, or accept another series with --allow-untested-version.',
   },
 } as const satisfies Record<string, { status: number; title: string; todo: string }>;
 
