@@ -9,9 +9,9 @@ const run = promisify(execFile);
 /** Raised when the content of a template changes, so that older ones are not taken. */
 const templateFormat = 1;
 const initialiseTimeoutMs = 180_000;
-/** What tells one server from another, and what the first start makes again. */
-const notCopied = new Set(['auto.cnf', 'ib_buffer_pool', 'mysql_upgrade_history.tmp']);
-const isCopied = (name: string) => !notCopied.has(name) && !name.endsWith('.pem');
+/** What tells one server from another. */
+const notCopied = 'auto.cnf';
+const isCopied = (name: string) => name !== notCopied && !name.endsWith('.pem');
 
 /** Where ensureTemplate puts the template of this version. */
 export function templateDir(distribution: Distribution, cacheDir: string): string {
