@@ -52,6 +52,63 @@ export const errors = {
     title: 'This MySQL is not supported',
     todo: 'Use MySQL 9.7, or accept another series with --allow-untested-version.',
   },
+  VOLUME_NOT_OURS: {
+    status: 409,
+    title: 'The volume is not that of this member',
+    todo: 'Look whether the disk is mounted and whose marker it has; nothing on it was touched.',
+  },
+  INCARNATION_MISMATCH: {
+    status: 409,
+    title: 'The volume holds another incarnation than the launch names',
+    todo: 'Launch with the incarnation that the marker names, or rebuild the member.',
+  },
+  REBUILD_UNFINISHED: {
+    status: 409,
+    title: 'The data volume was being filled when it was interrupted',
+    todo: 'Send the rebuild again.',
+  },
+  NOT_RUNNING: { status: 409, title: 'mysqld does not run on this member', todo: 'Start the member first.' },
+  NOT_PRIMARY: { status: 409, title: 'The member is not the primary of this epoch', todo: 'Read the cluster again.' },
+  IS_WRITABLE: { status: 409, title: 'The member takes writes', todo: 'Demote or fence it first.' },
+  BUSY: { status: 409, title: 'The member does other long work', todo: 'Wait for its end, it is in Status.work.' },
+  SUPERSEDED: { status: 409, title: 'A fence overtook the command', todo: 'Nothing: whoever fenced goes on.' },
+  TIMED_OUT: {
+    status: 504,
+    title: 'It did not happen in the given time',
+    todo: 'Look at the status and send it again.',
+  },
+  COMMAND_FAILED: {
+    status: 500,
+    title: 'The command failed on the way',
+    todo: 'Read the message; steps are idempotent, send it again.',
+  },
+  INSTANCE_FAILED: {
+    status: 500,
+    title: 'mysqld does not start',
+    todo: "Read the message, from mysqld's log in the sandbox; then start again or rebuild.",
+  },
+  INSTANCE_LOST: {
+    status: 500,
+    title: 'mysqld ended by itself',
+    todo: 'Nothing for a replica, it is started again; a primary is held until a failover is decided.',
+  },
+  DATA_DIR_DAMAGED: {
+    status: 500,
+    title: 'The data directory is missing or damaged',
+    todo: 'Rebuild the member from its backup volume or by CLONE.',
+  },
+  HELD: {
+    status: 409,
+    title: 'The member is held: fenced, or ended uncleanly while it was writable',
+    todo: 'Nothing: the controller decides how it goes on.',
+  },
+  STOPPED: { status: 409, title: 'mysqld was stopped on command', todo: 'Start it again.' },
+  NO_BACKUP_VOLUME: { status: 409, title: 'The member has no backup volume', todo: 'Rebuild by CLONE instead.' },
+  BACKUP_DAMAGED: {
+    status: 409,
+    title: 'The backup is not there or does not match its manifest',
+    todo: 'Use another backup, or rebuild by CLONE.',
+  },
 } as const satisfies Record<string, { status: number; title: string; todo: string }>;
 
 export type ErrorCode = keyof typeof errors;
