@@ -180,3 +180,18 @@ export interface EventRow {
   readonly message: string;
   readonly data: Readonly<Record<string, unknown>>;
 }
+
+export interface Account {
+  readonly user: string;
+  readonly password: string;
+}
+
+/** Encrypted at rest; read where it is used, never logged. */
+export interface ClusterSecrets {
+  readonly team: Account;
+  readonly replication: Account;
+  readonly clone: Account;
+  /** The cluster's own certificate authority. */
+  readonly caCertPem: string;
+  readonly caKeyPem: string;
+}

@@ -1,0 +1,171 @@
+-- The first store. One subset of SQL for SQLite and MySQL: VARCHAR keys, UTC milliseconds as BIGINT, JSON as TEXT,
+-- nullable unique columns (open_name, open_key) where a partial index would be used. Rows are tombstoned, not deleted.
+
+CREATE TABLE setting (
+  name VARCHAR(64) NOT NULL PRIMARY KEY,
+  value TEXT NOT NULL
+);
+
+-- server_id: never used twice in an installation. event: order of events. next_value is the next to give.
+CREATE TABLE sequence (
+  name VARCHAR(64) NOT NULL PRIMARY KEY,
+  next_value BIGINT NOT NULL
+);
+INSERT INTO sequence (name, next_value) VALUES ('server_id', 1);
+INSERT INTO sequence (name, next_value) VALUES ('event', 1);
+
+-- One row. The token rises by one with every new leader; a change under an older token is refused.
+CREATE TABLE leadership (
+  id VARCHAR(16) NOT NULL PRIMARY KEY,
+  token BIGINT NOT NULL,
+  holder VARCHAR(255) NOT NULL,
+  taken_at BIGINT NOT NULL
+);
+INSERT INTO leadership (id, token, holder, taken_at) VALUES ('only', 0, '', 0);
+
+CREATE TABLE cluster (
+  id VARCHAR(36) NOT NULL PRIMARY KEY,
+  name VARCHAR(64) NOT NULL,
+  -- The name while the cluster lives, NULL when nothing is left of it.
+  open_name VARCHAR(64) NULL UNIQUE,
+  spec TEXT NOT NULL,
+  desired VARCHAR(16) NOT NULL,
+  created_at BIGINT NOT NULL,
+  deleted_at BIGINT NULL,
+  epoch BIGINT NOT NULL,
+  primary_ordinal INTEGER NULL,
+  rule TEXT NULL,
+  rule_version BIGINT NOT NULL,
+  activated_at BIGINT NULL,
+  -- AES-256-GCM, the id as additional data.
+  sealed_secrets TEXT NOT NULL
+);
+
+CREATE TABLE member (
+  cluster_id VARCHAR(36) NOT NULL,
+  ordinal INTEGER NOT NULL,
+  desired VARCHAR(16) NOT NULL,
+  incarnation VARCHAR(36) NOT NULL UNIQUE,
+  server_uuid VARCHAR(36) NOT NULL UNIQUE,
+  server_id BIGINT NOT NULL UNIQUE,
+  initialised_at BIGINT NULL,
+  bundle_id VARCHAR(36) NULL,
+  task_id VARCHAR(255) NULL,
+  phase VARCHAR(64) NOT NULL,
+  failures INTEGER NOT NULL,
+  retry_at BIGINT NULL,
+  PRIMARY KEY (cluster_id, ordinal),
+  FOREIGN KEY (cluster_id) REFERENCES cluster (id)
+);
+
+CREATE TABLE bundle (
+  id VARCHAR(36) NOT NULL PRIMARY KEY,
+  cluster_id VARCHAR(36) NOT NULL,
+  ordinal INTEGER NOT NULL,
+  state VARCHAR(16) NOT NULL,
+  agent_id VARCHAR(255) NOT NULL,
+  hostname VARCHAR(255) NOT NULL,
+  ip VARCHAR(64) NOT NULL,
+  bundle TEXT NOT NULL,
+  resources TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  last_seen_at BIGINT NULL,
+  release_reason TEXT NULL,
+  released_at BIGINT NULL,
+  FOREIGN KEY (cluster_id, ordinal) REFERENCES member (cluster_id, ordinal)
+);
+CREATE INDEX bundle_member ON bundle (cluster_id, ordinal);
+CREATE INDEX bundle_state ON bundle (state);
+
+CREATE TABLE launch (
+  task_id VARCHAR(255) NOT NULL PRIMARY KEY,
+  cluster_id VARCHAR(36) NOT NULL,
+  ordinal INTEGER NOT NULL,
+  bundle_id VARCHAR(36) NOT NULL,
+  agent_id VARCHAR(255) NOT NULL,
+  -- AES-256-GCM, the task id as additional data.
+  sealed_token TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  task_state VARCHAR(64) NOT NULL,
+  task_reason VARCHAR(255) NULL,
+  task_message TEXT NULL,
+  fingerprint VARCHAR(64) NULL,
+  ended_at BIGINT NULL,
+  FOREIGN KEY (cluster_id, ordinal) REFERENCES member (cluster_id, ordinal),
+  FOREIGN KEY (bundle_id) REFERENCES bundle (id)
+);
+CREATE INDEX launch_member ON launch (cluster_id, ordinal);
+CREATE INDEX launch_ended ON launch (ended_at);
+
+CREATE TABLE failover (
+  id VARCHAR(36) NOT NULL PRIMARY KEY,
+  cluster_id VARCHAR(36) NOT NULL,
+  -- The cluster's id while open, NULL after: at most one is open.
+  open_key VARCHAR(64) NULL UNIQUE,
+  kind VARCHAR(16) NOT NULL,
+  reason TEXT NOT NULL,
+  requested_by VARCHAR(255) NOT NULL,
+  candidate INTEGER NULL,
+  from_primary INTEGER NULL,
+  to_primary INTEGER NULL,
+  from_epoch BIGINT NOT NULL,
+  outcome VARCHAR(16) NOT NULL,
+  refusal TEXT NULL,
+  facts TEXT NOT NULL,
+  steps TEXT NOT NULL,
+  started_at BIGINT NOT NULL,
+  ended_at BIGINT NULL,
+  FOREIGN KEY (cluster_id) REFERENCES cluster (id)
+);
+CREATE INDEX failover_cluster ON failover (cluster_id, started_at);
+
+CREATE TABLE backup (
+  id VARCHAR(36) NOT NULL PRIMARY KEY,
+  cluster_id VARCHAR(36) NOT NULL,
+  ordinal INTEGER NOT NULL,
+  -- `<cluster id>.<ordinal>` while open: at most one a member.
+  open_key VARCHAR(64) NULL UNIQUE,
+  state VARCHAR(16) NOT NULL,
+  requested_by VARCHAR(255) NOT NULL,
+  started_at BIGINT NOT NULL,
+  ended_at BIGINT NULL,
+  gtid_set TEXT NULL,
+  bytes BIGINT NULL,
+  code VARCHAR(64) NULL,
+  message TEXT NULL,
+  FOREIGN KEY (cluster_id, ordinal) REFERENCES member (cluster_id, ordinal)
+);
+CREATE INDEX backup_cluster ON backup (cluster_id, started_at);
+
+CREATE TABLE rebuild (
+  id VARCHAR(36) NOT NULL PRIMARY KEY,
+  cluster_id VARCHAR(36) NOT NULL,
+  ordinal INTEGER NOT NULL,
+  open_key VARCHAR(64) NULL UNIQUE,
+  state VARCHAR(16) NOT NULL,
+  reason TEXT NOT NULL,
+  requested_by VARCHAR(255) NOT NULL,
+  incarnation VARCHAR(36) NOT NULL UNIQUE,
+  server_uuid VARCHAR(36) NOT NULL UNIQUE,
+  server_id BIGINT NOT NULL UNIQUE,
+  way VARCHAR(255) NULL,
+  attempts INTEGER NOT NULL,
+  started_at BIGINT NOT NULL,
+  ended_at BIGINT NULL,
+  code VARCHAR(64) NULL,
+  message TEXT NULL,
+  FOREIGN KEY (cluster_id, ordinal) REFERENCES member (cluster_id, ordinal)
+);
+CREATE INDEX rebuild_cluster ON rebuild (cluster_id, started_at);
+
+CREATE TABLE event (
+  seq BIGINT NOT NULL PRIMARY KEY,
+  at BIGINT NOT NULL,
+  kind VARCHAR(64) NOT NULL,
+  cluster_id VARCHAR(36) NULL,
+  cluster VARCHAR(64) NULL,
+  ordinal INTEGER NULL,
+  message TEXT NOT NULL,
+  data TEXT NOT NULL
+);
+CREATE INDEX event_cluster ON event (cluster_id, seq);

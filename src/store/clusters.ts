@@ -1,0 +1,244 @@
+import { z } from 'zod';
+import type { ClusterSpec, VoterRule } from '../cluster/types.ts';
+import { Refusal } from '../errors.ts';
+import { ruleColumn, secretsColumn, specColumn } from './columns.ts';
+import { writeEvent } from './events.ts';
+import type { ClusterRow, ClusterSecrets, Leader } from './rows.ts';
+import { seal, unseal } from './secrets.ts';
+import { allRows, findRow, json, run } from './sql.ts';
+import { type Store, takeNumbers, transaction, transactionAs } from './store.ts';
+
+const clusterRow = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    spec: json(specColumn),
+    desired: z.enum(['present', 'deleted']),
+    createdAt: z.number(),
+    deletedAt: z.number().nullable(),
+    epoch: z.number(),
+    primaryOrdinal: z.number().nullable(),
+    rule: json(ruleColumn).nullable(),
+    activatedAt: z.number().nullable(),
+  })
+  .transform(({ primaryOrdinal, ...row }): ClusterRow => ({ ...row, primary: primaryOrdinal }));
+
+export interface NewCluster {
+  readonly id: string;
+  readonly spec: ClusterSpec;
+  readonly secrets: ClusterSecrets;
+  readonly members: readonly { readonly ordinal: number; readonly incarnation: string; readonly serverUuid: string }[];
+}
+
+/**
+ * Stores a person's wish for a cluster with its members, whole or not at all, and tells it as `cluster.created`.
+ * The same id again answers the row that is there. Refusal: NAME_TAKEN.
+ */
+export function insertCluster(store: Store, input: NewCluster): Promise<ClusterRow> {
+  return transaction(store, () => {
+    const known = findById(store, input.id);
+    if (known) return known;
+    const { id, spec } = input;
+    if (findByOpenName(store, spec.name)) throw new Refusal('NAME_TAKEN', `a cluster named ${spec.name} exists`);
+    run(
+      store,
+      `INSERT INTO cluster (id, name, open_name, spec, desired, created_at, epoch, rule_version, sealed_secrets)
+       VALUES (?, ?, ?, ?, 'present', ?, 0, 0, ?)`,
+      id,
+      spec.name,
+      spec.name,
+      JSON.stringify(spec),
+      store.clock.now(),
+      seal(store.key, `cluster:${id}`, JSON.stringify(input.secrets)),
+    );
+    insertMembers(store, input);
+    writeEvent(store, { kind: 'cluster.created', clusterId: id, cluster: spec.name });
+    return getById(store, id);
+  });
+}
+
+function insertMembers(store: Store, { id, members }: NewCluster): void {
+  const firstServerId = takeNumbers(store, 'server_id', members.length);
+  members.forEach(({ ordinal, incarnation, serverUuid }, index) => {
+    run(
+      store,
+      `INSERT INTO member (cluster_id, ordinal, desired, incarnation, server_uuid, server_id, phase, failures)
+       VALUES (?, ?, 'present', ?, ?, ?, 'new', 0)`,
+      id,
+      ordinal,
+      incarnation,
+      serverUuid,
+      firstServerId + index,
+    );
+  });
+}
+
+/** Oldest first. Deleted ones (of which nothing is left) only on request. */
+export async function listClusters(
+  store: Store,
+  options: { readonly includeDeleted?: boolean } = {},
+): Promise<ClusterRow[]> {
+  const where = options.includeDeleted ? '' : 'WHERE deleted_at IS NULL';
+  return allRows(store, clusterRow, `SELECT * FROM cluster ${where} ORDER BY created_at, name`);
+}
+
+/** By the name of a living cluster, or by the id of any. */
+export async function findCluster(store: Store, nameOrId: string): Promise<ClusterRow | null> {
+  return findByOpenName(store, nameOrId) ?? findById(store, nameOrId);
+}
+
+/** Refusal: NOT_FOUND. */
+export async function getCluster(store: Store, id: string): Promise<ClusterRow> {
+  return getById(store, id);
+}
+
+/** A person's intent to delete; told as `cluster.deleting` the first time. Refusal: NOT_FOUND. */
+export function markClusterDeleted(store: Store, id: string): Promise<ClusterRow> {
+  return transaction(store, () => {
+    const { name } = getById(store, id);
+    if (run(store, "UPDATE cluster SET desired = 'deleted' WHERE id = ? AND desired = 'present'", id) > 0) {
+      run(store, "UPDATE member SET desired = 'gone' WHERE cluster_id = ?", id);
+      writeEvent(store, { kind: 'cluster.deleting', clusterId: id, cluster: name });
+    }
+    return getById(store, id);
+  });
+}
+
+/**
+ * Nothing is left of the cluster on Mesos: its name is free again. Throws while a bundle is not released, because a
+ * reservation without a living cluster would never be taken down. False when it was gone before.
+ */
+export function setClusterGone(store: Store, leader: Leader, id: string, at: number): Promise<boolean> {
+  return transactionAs(store, leader, () => {
+    if (getById(store, id).desired !== 'deleted') throw new Error(`cluster ${id} is to be kept`);
+    const left = "SELECT COUNT(*) AS left_over FROM bundle WHERE cluster_id = ? AND state <> 'released'";
+    if (findRow(store, z.object({ leftOver: z.number() }), left, id)?.leftOver !== 0)
+      throw new Error(`cluster ${id} still has reservations`);
+    const gone = 'UPDATE cluster SET deleted_at = ?, open_name = NULL WHERE id = ? AND deleted_at IS NULL';
+    return run(store, gone, at, id) > 0;
+  });
+}
+
+export interface PrimaryChange {
+  readonly clusterId: string;
+  readonly fromEpoch: number;
+  readonly toEpoch: number;
+  readonly primary: number;
+  readonly rule: VoterRule;
+}
+
+/**
+ * The commit point of a failover: epoch, primary and voters change together, or not at all when the epoch is not
+ * `fromEpoch` any more (false). True also when this very change is in the row already, so that it may run twice.
+ */
+export function commitPrimary(store: Store, leader: Leader, change: PrimaryChange): Promise<boolean> {
+  const { clusterId, fromEpoch, toEpoch, primary, rule } = change;
+  checkRule(rule);
+  if (toEpoch !== fromEpoch + 1) throw new Error(`epoch ${toEpoch} does not follow ${fromEpoch}`);
+  if (rule.epoch !== toEpoch || rule.primary !== primary) throw new Error('the rule is of another epoch or primary');
+  return transactionAs(store, leader, () => {
+    const changed = run(
+      store,
+      `UPDATE cluster SET epoch = ?, primary_ordinal = ?, rule = ?, rule_version = ?, activated_at = NULL
+       WHERE id = ? AND epoch = ? AND deleted_at IS NULL`,
+      toEpoch,
+      primary,
+      ruleText(rule),
+      rule.version,
+      clusterId,
+      fromEpoch,
+    );
+    return changed > 0 || hasRule(store, clusterId, rule);
+  });
+}
+
+export interface RuleChange {
+  readonly clusterId: string;
+  readonly epoch: number;
+  readonly fromVersion: number;
+  readonly rule: VoterRule;
+}
+
+/** Another rule in the same epoch, by compare-and-set on epoch and version. True also when it is in the row already. */
+export function storeRule(store: Store, leader: Leader, change: RuleChange): Promise<boolean> {
+  const { clusterId, epoch, fromVersion, rule } = change;
+  checkRule(rule);
+  if (rule.epoch !== epoch || rule.version <= fromVersion)
+    throw new Error('the rule does not follow the one it replaces');
+  return transactionAs(store, leader, () => {
+    const changed = run(
+      store,
+      `UPDATE cluster SET rule = ?, rule_version = ?
+       WHERE id = ? AND epoch = ? AND rule_version = ? AND primary_ordinal = ? AND deleted_at IS NULL`,
+      ruleText(rule),
+      rule.version,
+      clusterId,
+      epoch,
+      fromVersion,
+      rule.primary,
+    );
+    return changed > 0 || hasRule(store, clusterId, rule);
+  });
+}
+
+/** The primary of this epoch was seen writable at `at`. False when the epoch has passed or it was known. */
+export function setActivated(
+  store: Store,
+  leader: Leader,
+  clusterId: string,
+  epoch: number,
+  at: number,
+): Promise<boolean> {
+  const sql = 'UPDATE cluster SET activated_at = ? WHERE id = ? AND epoch = ? AND activated_at IS NULL';
+  return transactionAs(store, leader, () => run(store, sql, at, clusterId, epoch) > 0);
+}
+
+/** Refusal: NOT_FOUND. Throws when the key is another one. */
+export async function readClusterSecrets(store: Store, id: string): Promise<ClusterSecrets> {
+  const row = findRow(
+    store,
+    z.object({ sealedSecrets: z.string() }),
+    'SELECT sealed_secrets FROM cluster WHERE id = ?',
+    id,
+  );
+  if (!row) throw new Refusal('NOT_FOUND', `there is no cluster ${id}`);
+  return secretsColumn.parse(JSON.parse(unseal(store.key, `cluster:${id}`, row.sealedSecrets)));
+}
+
+function checkRule(rule: VoterRule): void {
+  const ordinals = new Set(rule.voters.map((voter) => voter.ordinal));
+  if (ordinals.size !== rule.voters.length) throw new Error('a voter is listed twice');
+  if (!ordinals.has(rule.primary)) throw new Error('the primary is not among the voters');
+  if (rule.k < 0 || rule.k >= ordinals.size)
+    throw new Error(`k = ${rule.k} can never be met by ${ordinals.size} voters`);
+}
+
+/** One spelling of a rule, whatever the order of keys: it is compared as text. */
+function ruleText({ epoch, version, primary, voters, k }: VoterRule): string {
+  return JSON.stringify({
+    epoch,
+    version,
+    primary,
+    voters: voters.map(({ ordinal, incarnation }) => ({ ordinal, incarnation })),
+    k,
+  });
+}
+
+function hasRule(store: Store, clusterId: string, rule: VoterRule): boolean {
+  const stored = findById(store, clusterId);
+  return stored?.deletedAt === null && stored.rule !== null && ruleText(stored.rule) === ruleText(rule);
+}
+
+function findByOpenName(store: Store, name: string): ClusterRow | null {
+  return findRow(store, clusterRow, 'SELECT * FROM cluster WHERE open_name = ?', name);
+}
+
+function findById(store: Store, id: string): ClusterRow | null {
+  return findRow(store, clusterRow, 'SELECT * FROM cluster WHERE id = ?', id);
+}
+
+function getById(store: Store, id: string): ClusterRow {
+  const row = findById(store, id);
+  if (!row) throw new Refusal('NOT_FOUND', `there is no cluster ${id}`);
+  return row;
+}

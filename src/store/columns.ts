@@ -1,0 +1,66 @@
+/** Shapes of the JSON columns: what is read back is checked like any other input. */
+import { z } from 'zod';
+import type { Bundle, ClusterSpec, VoterRule } from '../cluster/types.ts';
+import type { ClusterSecrets, FailoverFacts, Step } from './rows.ts';
+
+const volume = z.object({ type: z.enum(['root', 'path', 'mount']), sizeMb: z.number() });
+
+export const specColumn: z.ZodType<ClusterSpec> = z.object({
+  name: z.string(),
+  members: z.int(),
+  resources: z.object({ cpus: z.number(), memMb: z.number() }),
+  volumes: z.object({ data: volume, backup: volume.nullable() }),
+  durability: z.enum(['majority', 'one', 'async']),
+  placement: z.object({ spread: z.enum(['agent', 'none']), attributes: z.record(z.string(), z.string()) }),
+});
+
+export const ruleColumn: z.ZodType<VoterRule> = z.object({
+  epoch: z.int(),
+  version: z.int(),
+  primary: z.int(),
+  voters: z.array(z.object({ ordinal: z.int(), incarnation: z.string() })),
+  k: z.int(),
+});
+
+const placedVolume = z.object({ ...volume.shape, path: z.string().nullable(), persistenceId: z.string() });
+
+export const bundleColumn: z.ZodType<Bundle> = z.object({
+  cpus: z.number(),
+  memMb: z.number(),
+  ports: z.object({ mysql: z.int(), control: z.int(), health: z.int() }),
+  data: placedVolume,
+  backup: placedVolume.nullable(),
+});
+
+export const factsColumn: z.ZodType<FailoverFacts> = z.object({
+  fence: z
+    .object({
+      layer: z.enum(['executor', 'mesos', 'quorum', 'demoted', 'none']),
+      detail: z.string(),
+      at: z.number(),
+    })
+    .exactOptional(),
+  reached: z
+    .array(z.object({ ordinal: z.int(), incarnation: z.string(), gtid: z.string(), isApplierRunning: z.boolean() }))
+    .exactOptional(),
+  chosen: z.int().exactOptional(),
+  caughtUpAt: z.number().exactOptional(),
+  committedAt: z.number().exactOptional(),
+  activatedAt: z.number().exactOptional(),
+});
+
+export const stepsColumn: z.ZodType<Step[]> = z.array(
+  z.object({ name: z.string(), at: z.number(), detail: z.string().exactOptional() }),
+);
+
+export const refusalColumn = z.object({ code: z.string(), message: z.string() });
+
+const account = z.object({ user: z.string(), password: z.string() });
+
+export const secretsColumn: z.ZodType<ClusterSecrets> = z.object({
+  team: account,
+  replication: account,
+  clone: account,
+  caCertPem: z.string(),
+  caKeyPem: z.string(),
+});

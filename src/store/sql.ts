@@ -1,0 +1,73 @@
+/**
+ * The few ways in which this room talks to SQLite. Statements are prepared once per store.
+ */
+import type { SQLInputValue } from 'node:sqlite';
+import { z } from 'zod';
+import type { Store } from './store.ts';
+
+type Row = Readonly<Record<string, unknown>>;
+
+function prepare(store: Store, sql: string) {
+  const known = store.statements.get(sql);
+  if (known) return known;
+  const statement = store.db.prepare(sql);
+  store.statements.set(sql, statement);
+  return statement;
+}
+
+/** Changes rows; answers how many. */
+export function run(store: Store, sql: string, ...values: SQLInputValue[]): number {
+  return Number(prepare(store, sql).run(...values).changes);
+}
+
+export function findRow<S extends z.ZodType>(
+  store: Store,
+  schema: S,
+  sql: string,
+  ...values: SQLInputValue[]
+): z.output<S> | null {
+  const row = prepare(store, sql).get(...values);
+  return row === undefined ? null : parseRow(schema, row);
+}
+
+export function allRows<S extends z.ZodType>(
+  store: Store,
+  schema: S,
+  sql: string,
+  ...values: SQLInputValue[]
+): z.output<S>[] {
+  return prepare(store, sql)
+    .all(...values)
+    .map((row) => parseRow(schema, row));
+}
+
+/** Columns are snake_case, fields camelCase. A row that does not fit is a fault of ours: it throws. */
+function parseRow<S extends z.ZodType>(schema: S, row: Row): z.output<S> {
+  const fields: Record<string, unknown> = {};
+  for (const [column, value] of Object.entries(row)) fields[toField(column)] = value;
+  return schema.parse(fields);
+}
+
+function toField(column: string): string {
+  return column.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}
+
+/** A TEXT column that holds JSON of this shape. */
+export function json<S extends z.ZodType>(schema: S) {
+  return z
+    .string()
+    .transform((text, context): unknown => {
+      try {
+        return JSON.parse(text);
+      } catch {
+        context.addIssue({ code: 'custom', message: 'is not JSON' });
+        return z.NEVER;
+      }
+    })
+    .pipe(schema);
+}
+
+/** `?, ?, ?` for an IN list. */
+export function placeholders(count: number): string {
+  return Array.from({ length: count }, () => '?').join(', ');
+}
