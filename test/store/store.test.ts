@@ -91,7 +91,13 @@ test('many processes may make the store at once', async () => {
 
   const starts = Array.from({ length: 8 }, () => {
     const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(code)}`));
-    return new Promise<string>((resolve, reject) => worker.once('message', resolve).once('error', reject));
+    return new Promise<string>((resolve, reject) => {
+      let id = '';
+      worker.once('message', (message) => {
+        id = message;
+      });
+      worker.once('error', reject).once('exit', () => resolve(id));
+    });
   });
   const ids = await Promise.all(starts);
 
