@@ -42,6 +42,11 @@ export const errors = {
     title: 'The command carries an older epoch',
     todo: 'Nothing: a newer primary was chosen.',
   },
+  RELAY_LOG_AT_RISK: {
+    status: 409,
+    title: 'Repointing this member would throw away transactions that it received',
+    todo: 'Mend what stops the applier, or rebuild the member.',
+  },
   MYSQL_MISSING: {
     status: 503,
     title: 'There is no MySQL on this machine',
@@ -108,6 +113,68 @@ export const errors = {
     status: 409,
     title: 'The backup is not there or does not match its manifest',
     todo: 'Use another backup, or rebuild by CLONE.',
+  },
+  PROMOTION_UNSAFE: {
+    status: 409,
+    title: 'Acknowledged writes could be lost',
+    todo: 'Bring back the members named in `facts`, or repeat with acceptDataLoss quoting `facts.lossStatement`.',
+  },
+  NO_CANDIDATE: {
+    status: 409,
+    title: 'No member can become the primary',
+    todo: 'Bring a voter back and let it apply what it received.',
+  },
+  CANDIDATE_UNFIT: {
+    status: 409,
+    title: 'The requested member cannot become the primary',
+    todo: 'Name another one, or none.',
+  },
+  CANDIDATE_BEHIND: {
+    status: 409,
+    title: 'The member lacks transactions that another one has',
+    todo: 'Let it catch up, or name none: the most advanced one is taken.',
+  },
+  GTID_DIVERGED: {
+    status: 409,
+    title: 'Members have transactions of each other missing',
+    todo: 'Compare the sets in `facts`; rebuild the member that is wrong.',
+  },
+  LOSS_CHANGED: {
+    status: 409,
+    title: 'What would be lost is not what was accepted',
+    todo: 'Read the new statement and decide anew.',
+  },
+  MEMBER_NOT_READY: {
+    status: 409,
+    title: 'Not every member runs yet',
+    todo: 'Wait, or look why a member does not start.',
+  },
+  PRIMARY_NOT_READY: {
+    status: 409,
+    title: 'The primary does not take writes',
+    todo: 'A switchover needs a living primary: ask for a failover instead.',
+  },
+  CANDIDATE_NOT_READY: {
+    status: 409,
+    title: 'The candidate cannot take over now',
+    todo: 'Choose one of those named in `facts.ready`, or none.',
+  },
+  ERRANT: {
+    status: 409,
+    title: 'The member has transactions that the primary lacks',
+    todo: 'Rebuild the member; it is done by itself when it joins.',
+  },
+  IS_PRIMARY: { status: 409, title: 'The member is the primary', todo: 'Hand over first with a switchover.' },
+  NO_PRIMARY: { status: 409, title: 'The cluster has no primary yet', todo: 'Wait until the cluster is ready.' },
+  REBUILD_BUDGET: {
+    status: 409,
+    title: 'The member was rebuilt too often within an hour',
+    todo: 'Find out why it diverges, then ask for a rebuild by hand.',
+  },
+  ABORTED: {
+    status: 409,
+    title: 'The change was taken back before its commit point',
+    todo: 'Read its steps and try again.',
   },
 } as const satisfies Record<string, { status: number; title: string; todo: string }>;
 

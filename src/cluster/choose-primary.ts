@@ -1,0 +1,186 @@
+/**
+ * Who becomes the primary, or why nobody does. GTID sets decide, preferences come second.
+ *
+ * - Only voters of the stored rule, of the very incarnation, memory intact, applier running, can be chosen. The old
+ *   primary cannot: keeping it is another path.
+ * - The chosen member must already hold (received or executed) all that the reached voters, the old primary if it was
+ *   reached, and the last known set of the old primary hold together. Sets that are not ordered are refused: nothing
+ *   is ever merged.
+ * - A promotion that is not safe (voters.ts) is refused with a statement of the loss. Only a person can go on, by
+ *   quoting that very statement; a different one means that the facts have changed.
+ */
+import type { GtidSet } from './gtid-set.ts';
+import {
+  countGtids,
+  formatGtidSet,
+  isGtidSetEmpty,
+  isGtidSubset,
+  parseGtidSet,
+  subtractGtidSets,
+  unionGtidSets,
+} from './gtid-set.ts';
+import type { VoterRule } from './types.ts';
+import type { Facts, PromotionFacts, ReachedMember } from './voters.ts';
+import { countedVoters, findReachedPrimary, isPromotionSafe, readSet } from './voters.ts';
+
+export interface ChooseInput extends PromotionFacts {
+  readonly rule: VoterRule;
+  /** Members with stopped receivers; the old primary too, if it is stopped or demoted and its set is known. */
+  readonly reached: readonly ReachedMember[];
+  /** Asked for by a person: passes the same guards, and nobody else is taken instead. */
+  readonly candidate?: number | undefined;
+  /** Ordinals, most liked first; those not named come after them in order. */
+  readonly preferences: readonly number[];
+  /** `facts.lossStatement` of an earlier refusal, quoted by a person. */
+  readonly acceptedLoss?: string | undefined;
+}
+
+export type ChoiceRefusal =
+  | 'PROMOTION_UNSAFE'
+  | 'NO_CANDIDATE'
+  | 'CANDIDATE_UNFIT'
+  | 'CANDIDATE_BEHIND'
+  | 'GTID_DIVERGED'
+  | 'LOSS_CHANGED';
+
+export interface ChoiceWarning {
+  readonly kind: 'WritesBlocked' | 'DataLossAccepted';
+  readonly message: string;
+}
+
+export type PrimaryChoice =
+  | {
+      readonly kind: 'chosen';
+      readonly ordinal: number;
+      /** What it holds: to be executed before it becomes the primary; the first last known set of the new epoch. */
+      readonly catchUpTo: string;
+      readonly warnings: readonly ChoiceWarning[];
+    }
+  | { readonly kind: 'refused'; readonly code: ChoiceRefusal; readonly message: string; readonly facts: Facts };
+
+interface Holder {
+  readonly ordinal: number;
+  readonly gtids: GtidSet;
+  readonly isApplierRunning: boolean;
+}
+
+/** Same input, same answer. */
+export function choosePrimary(input: ChooseInput): PrimaryChoice {
+  const { rule, reached } = input;
+  const holders = countedVoters(rule, reached).map(toHolder).sort(byPreference(input.preferences));
+  const primary = findReachedPrimary(rule, reached);
+  const safety = isPromotionSafe(rule, reached, input);
+  const fault = findCandidateFault(input, holders);
+  if (fault) return fault;
+  if (!safety.safe) return chooseWithLoss(input, holders, safety);
+
+  const lastKnown = parseGtidSet(input.lastKnownPrimaryGtid);
+  const held = unionGtidSets(...holders.map((one) => one.gtids));
+  const required = unionGtidSets(held, lastKnown, primary ? parseGtidSet(primary.gtid) : held);
+  const complete = holders.filter((one) => isGtidSubset(required, one.gtids));
+  const fit = complete.filter((one) => one.isApplierRunning);
+  const chosen = input.candidate === undefined ? fit[0] : fit.find((one) => one.ordinal === input.candidate);
+  if (chosen) return choose(chosen, input, []);
+  return refuseIncomplete({ input, holders, complete, held, required });
+}
+
+/** A person asked for somebody who cannot be chosen whatever is held. */
+function findCandidateFault({ rule, candidate }: ChooseInput, holders: readonly Holder[]): PrimaryChoice | null {
+  if (candidate === undefined) return null;
+  const holder = holders.find((one) => one.ordinal === candidate);
+  if (holder?.isApplierRunning) return null;
+  const facts = { candidate, reachedVoters: holders.map((one) => one.ordinal) };
+  if (candidate === rule.primary)
+    return refuse('CANDIDATE_UNFIT', `Member ${candidate} is the primary of epoch ${rule.epoch} already`, facts);
+  if (holder) return refuse('CANDIDATE_UNFIT', `Member ${candidate} does not apply what it received`, facts);
+  return refuse('CANDIDATE_UNFIT', `Member ${candidate} is not among the reached voters`, facts);
+}
+
+interface Incomplete {
+  readonly input: ChooseInput;
+  readonly holders: readonly Holder[];
+  readonly complete: readonly Holder[];
+  readonly held: GtidSet;
+  readonly required: GtidSet;
+}
+
+/** Safe as a whole, but no single fit member holds all of it. */
+function refuseIncomplete({ input, holders, complete, held, required }: Incomplete): PrimaryChoice {
+  const lacks = Object.fromEntries(
+    holders.map((one) => [one.ordinal, formatGtidSet(subtractGtidSets(required, one.gtids))]),
+  );
+  const facts = { required: formatGtidSet(required), lacks };
+  if (holders.length === 0) return refuse('NO_CANDIDATE', 'No replica voter was reached', facts);
+  if (input.candidate !== undefined && complete.length > 0) {
+    const names = complete.map((one) => one.ordinal).join(', ');
+    const message = `Member ${input.candidate} lacks transactions that member ${names} has`;
+    return refuse('CANDIDATE_BEHIND', message, { candidate: input.candidate, ...facts });
+  }
+  if (complete.length > 0) {
+    const names = complete.map((one) => one.ordinal).join(', ');
+    return refuse('NO_CANDIDATE', `Member ${names} has everything and does not apply what it received`, facts);
+  }
+  if (!holders.some((one) => isGtidSubset(held, one.gtids)))
+    return refuse('GTID_DIVERGED', 'The reached voters have transactions of each other missing', facts);
+  return refuse('CANDIDATE_BEHIND', 'The old primary has transactions that no replica voter has', facts);
+}
+
+function chooseWithLoss(
+  input: ChooseInput,
+  holders: readonly Holder[],
+  safety: { readonly code: 'PROMOTION_UNSAFE'; readonly message: string; readonly facts: Facts },
+): PrimaryChoice {
+  const held = unionGtidSets(...holders.map((one) => one.gtids));
+  const best = holders.find(
+    (one) =>
+      one.isApplierRunning &&
+      isGtidSubset(held, one.gtids) &&
+      (input.candidate === undefined || input.candidate === one.ordinal),
+  );
+  if (!best) return refuse(safety.code, safety.message, safety.facts);
+  const lossStatement = stateLoss(input, best);
+  const facts = { ...safety.facts, lossStatement };
+  if (input.acceptedLoss === undefined) return refuse(safety.code, safety.message, facts);
+  if (input.acceptedLoss !== lossStatement)
+    return refuse('LOSS_CHANGED', 'What would be lost is not what was accepted', facts);
+  return choose(best, input, [{ kind: 'DataLossAccepted', message: lossStatement }]);
+}
+
+/** The same facts give the same sentence: it can be quoted and compared. */
+function stateLoss({ rule, lastKnownPrimaryGtid }: ChooseInput, best: Holder): string {
+  const lastKnown = readSet(lastKnownPrimaryGtid);
+  const missing = lastKnown && subtractGtidSets(lastKnown, best.gtids);
+  const known = !missing
+    ? 'what the primary had is not known'
+    : isGtidSetEmpty(missing)
+      ? 'nothing that the primary was seen to have is lost'
+      : `${countGtids(missing)} transactions that the primary was seen to have are lost: ${formatGtidSet(missing)}`;
+  return `Promoting member ${best.ordinal} after epoch ${rule.epoch}: ${known}; writes that member ${rule.primary} acknowledged and no reached member has are lost as well.`;
+}
+
+function choose(chosen: Holder, input: ChooseInput, warnings: readonly ChoiceWarning[]): PrimaryChoice {
+  const { rule, reached } = input;
+  const left = countedVoters(rule, reached).filter((one) => one.ordinal !== chosen.ordinal).length;
+  const acknowledgers = left + (findReachedPrimary(rule, reached) ? 1 : 0);
+  const message = `Member ${chosen.ordinal} waits for ${rule.k} acknowledgements and ${acknowledgers} reached members can give one: writes block until more are back`;
+  const blocked: ChoiceWarning[] = acknowledgers < rule.k ? [{ kind: 'WritesBlocked', message }] : [];
+  return {
+    kind: 'chosen',
+    ordinal: chosen.ordinal,
+    catchUpTo: formatGtidSet(chosen.gtids),
+    warnings: [...warnings, ...blocked],
+  };
+}
+
+function refuse(code: ChoiceRefusal, message: string, facts: Facts): PrimaryChoice {
+  return { kind: 'refused', code, message, facts };
+}
+
+function toHolder({ ordinal, gtid, isApplierRunning }: ReachedMember): Holder {
+  return { ordinal, gtids: parseGtidSet(gtid), isApplierRunning };
+}
+
+function byPreference(preferences: readonly number[]) {
+  const rank = (ordinal: number) => (preferences.includes(ordinal) ? preferences.indexOf(ordinal) : preferences.length);
+  return (a: Holder, b: Holder) => rank(a.ordinal) - rank(b.ordinal) || a.ordinal - b.ordinal;
+}

@@ -1,0 +1,165 @@
+/**
+ * How the stored rule and MySQL move together: one step at a time, none of which needs memory of the one before. A
+ * control plane that dies between two steps looks again and goes on.
+ *
+ * The invariant (voters.ts): every transaction that was or can be acknowledged in this epoch is on at least k of R,
+ * both as stored. It follows from three facts:
+ *   (a) whoever acknowledges is in the stored R,
+ *   (b) the primary's own k is at least the stored k,
+ *   (c) a barrier transaction that was acknowledged under k by members of R' puts everything before it on k of R':
+ *       a replica receives the binary log in order.
+ * Adding a voter: store the larger R (asks more of a promotion, never wrong), then let it acknowledge (a).
+ * Removing one: stop its acknowledging or prove it ended; barrier, acknowledged by k of the others (c); store.
+ * Raising k: MySQL, barrier (c), store. Lowering k: store, then MySQL (b).
+ * Where (a) or (b) is found broken, the stored rule is first made true, then led back the ordinary way.
+ * k is never lowered because voters are missing: the primary blocks rather than lies.
+ */
+import type { Voter, VoterRule } from './types.ts';
+import { isSameVoter, replicaVoters } from './voters.ts';
+
+export interface WantedVoters {
+  /** Replica voters to end up with. Keep an absent voter here unless it shall leave. */
+  readonly replicas: readonly Voter[];
+  /** acknowledgements(members asked for, durability). */
+  readonly k: number;
+}
+
+export interface ObservedVoters {
+  /** k in force on the writable primary, 0 = semi-sync off; null when it is not known or not writable. */
+  readonly primaryK: number | null;
+  readonly members: readonly {
+    readonly ordinal: number;
+    readonly incarnation: string;
+    /** 'no' is proof: it said so in this launch, or its instance has ended. Doubt is 'unknown'. */
+    readonly acknowledges: 'yes' | 'no' | 'unknown';
+    /** Its receiver runs and it holds, within the allowed lag, what the primary holds. */
+    readonly isCaughtUp: boolean;
+  }[];
+}
+
+export type VoterStep =
+  /** Compare-and-set on epoch and version. */
+  | { readonly kind: 'storeRule'; readonly rule: VoterRule; readonly reason: string }
+  | { readonly kind: 'setVoter'; readonly ordinal: number; readonly isVoter: boolean; readonly reason: string }
+  /**
+   * Set k on the primary and commit a barrier transaction under it. Only when that was answered done: store
+   * `thenRule`, if there is one. May be repeated.
+   */
+  | {
+      readonly kind: 'setAcknowledgements';
+      readonly k: number;
+      readonly thenRule: VoterRule | null;
+      readonly reason: string;
+    }
+  /** `waitingFor`: what is wanted and cannot be done now; empty when all is as wanted. */
+  | { readonly kind: 'none'; readonly waitingFor: readonly string[] };
+
+/** The next single step from the stored rule and what MySQL does now towards what is wanted. */
+export function nextVoterStep(rule: VoterRule, wanted: WantedVoters, observed: ObservedVoters): VoterStep {
+  const { primaryK } = observed;
+  if (primaryK === null) return { kind: 'none', waitingFor: ['a writable primary'] };
+  const waitingFor: string[] = [];
+  return (
+    repair(rule, observed, primaryK) ??
+    lower(rule, wanted) ??
+    remove(rule, wanted, observed, waitingFor) ??
+    add(rule, wanted, observed, waitingFor) ??
+    setK(rule, wanted, observed, primaryK, waitingFor) ?? { kind: 'none', waitingFor }
+  );
+}
+
+function repair(rule: VoterRule, observed: ObservedVoters, primaryK: number): VoterStep | null {
+  for (const { ordinal, incarnation, acknowledges } of observed.members) {
+    const voter = { ordinal, incarnation };
+    if (ordinal === rule.primary || acknowledges !== 'yes' || hasVoter(rule.voters, voter)) continue;
+    return store(rule, { voters: [...rule.voters, voter] }, `member ${ordinal} acknowledges and was no voter`);
+  }
+  if (primaryK < rule.k) return store(rule, { k: primaryK }, `the primary waits for ${primaryK} only, not ${rule.k}`);
+  return null;
+}
+
+function lower(rule: VoterRule, wanted: WantedVoters): VoterStep | null {
+  if (wanted.k >= rule.k) return null;
+  return store(rule, { k: wanted.k }, `${wanted.k} acknowledgements are wanted, ${rule.k} are in force`);
+}
+
+function remove(
+  rule: VoterRule,
+  wanted: WantedVoters,
+  observed: ObservedVoters,
+  waitingFor: string[],
+): VoterStep | null {
+  const replicas = replicaVoters(rule);
+  for (const voter of replicas) {
+    if (hasVoter(wanted.replicas, voter)) continue;
+    const others = replicas.filter((one) => !isSameVoter(one, voter));
+    const acknowledging = others.filter((one) => find(observed, one)?.acknowledges === 'yes').length;
+    const acknowledges = find(observed, voter)?.acknowledges ?? 'unknown';
+    const name = `member ${voter.ordinal}`;
+    if (acknowledging < rule.k) {
+      waitingFor.push(`${rule.k} acknowledging voters beside ${name} (are ${acknowledging}), so that it can leave`);
+    } else if (acknowledges === 'unknown') {
+      waitingFor.push(`proof that ${name} acknowledges no more, so that it can leave`);
+    } else if (acknowledges === 'yes') {
+      return { kind: 'setVoter', ordinal: voter.ordinal, isVoter: false, reason: `${name} leaves the voters` };
+    } else {
+      const voters = rule.voters.filter((one) => !isSameVoter(one, voter));
+      const reason = `${name} has left the voters`;
+      if (rule.k === 0) return store(rule, { voters }, reason);
+      return { kind: 'setAcknowledgements', k: rule.k, thenRule: change(rule, { voters }), reason };
+    }
+  }
+  return null;
+}
+
+function add(rule: VoterRule, wanted: WantedVoters, observed: ObservedVoters, waitingFor: string[]): VoterStep | null {
+  for (const voter of wanted.replicas) {
+    const { ordinal } = voter;
+    const member = find(observed, voter);
+    if (ordinal === rule.primary || member?.acknowledges === 'yes') continue;
+    if (!member?.isCaughtUp || member.acknowledges === 'unknown') {
+      waitingFor.push(`member ${ordinal} to catch up`);
+    } else if (!hasVoter(rule.voters, voter)) {
+      return store(rule, { voters: [...rule.voters, voter] }, `member ${ordinal} has caught up and becomes a voter`);
+    } else {
+      return { kind: 'setVoter', ordinal, isVoter: true, reason: `member ${ordinal} is a voter and has caught up` };
+    }
+  }
+  return null;
+}
+
+/** Raises k as far as enough voters acknowledge; or brings the primary's k down to the stored one. */
+function setK(
+  rule: VoterRule,
+  wanted: WantedVoters,
+  observed: ObservedVoters,
+  primaryK: number,
+  waitingFor: string[],
+): VoterStep | null {
+  const acknowledging = replicaVoters(rule).filter((voter) => find(observed, voter)?.acknowledges === 'yes').length;
+  const k = Math.max(rule.k, Math.min(wanted.k, acknowledging));
+  if (k < wanted.k) waitingFor.push(`${wanted.k} acknowledging voters (are ${acknowledging})`);
+  if (k > rule.k) {
+    const reason = `${k} acknowledgements are wanted and ${acknowledging} voters can give them`;
+    return { kind: 'setAcknowledgements', k, thenRule: change(rule, { k }), reason };
+  }
+  if (primaryK === rule.k) return null;
+  const reason = `the primary waits for ${primaryK}, the rule says ${rule.k}`;
+  return { kind: 'setAcknowledgements', k: rule.k, thenRule: null, reason };
+}
+
+function store(rule: VoterRule, parts: Partial<Pick<VoterRule, 'voters' | 'k'>>, reason: string): VoterStep {
+  return { kind: 'storeRule', rule: change(rule, parts), reason };
+}
+
+function change(rule: VoterRule, parts: Partial<Pick<VoterRule, 'voters' | 'k'>>): VoterRule {
+  return { ...rule, ...parts, version: rule.version + 1 };
+}
+
+function hasVoter(voters: readonly Voter[], voter: Voter): boolean {
+  return voters.some((one) => isSameVoter(one, voter));
+}
+
+function find(observed: ObservedVoters, voter: Voter) {
+  return observed.members.find((member) => isSameVoter(member, voter));
+}

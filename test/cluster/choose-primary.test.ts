@@ -1,0 +1,158 @@
+import { describe, expect, test } from 'vitest';
+import type { ChooseInput } from '../../src/cluster/choose-primary.ts';
+import { choosePrimary } from '../../src/cluster/choose-primary.ts';
+import { errors } from '../../src/errors.ts';
+import { gtids, gtidsOf, member, rule } from './rules.ts';
+
+const choose = (change: Partial<ChooseInput>) =>
+  choosePrimary({
+    rule: rule(3, 1),
+    reached: [member(1, 5), member(2, 5)],
+    lastKnownPrimaryGtid: gtids(4),
+    isLastKnownFinal: false,
+    preferences: [],
+    ...change,
+  });
+const ordinal = (choice: ReturnType<typeof choose>) => (choice.kind === 'chosen' ? choice.ordinal : choice.code);
+const stopped = (number: number, count: number) => ({ ...member(number, count), isApplierRunning: false });
+
+describe('chosen', () => {
+  test('the voter that holds all the others hold, and it has to apply all that it received', () => {
+    const choice = choose({ reached: [member(1, 4), member(2, 6)] });
+
+    expect(choice).toEqual({ kind: 'chosen', ordinal: 2, catchUpTo: gtids(6), warnings: [] });
+  });
+
+  test('sets come before preferences, preferences before ordinals', () => {
+    expect(ordinal(choose({ reached: [member(1, 4), member(2, 6)], preferences: [1] }))).toBe(2);
+    expect(ordinal(choose({ preferences: [2] }))).toBe(2);
+    expect(ordinal(choose({}))).toBe(1);
+  });
+
+  test('the requested candidate when it is as far as the best', () => {
+    expect(ordinal(choose({ candidate: 2 }))).toBe(2);
+  });
+
+  test('a voter whose applier runs is taken before an equal one whose applier stands', () => {
+    expect(ordinal(choose({ reached: [stopped(1, 5), member(2, 5)] }))).toBe(2);
+  });
+
+  test('with the demoted primary reached one complete replica is enough', () => {
+    expect(ordinal(choose({ reached: [member(0, 5), member(2, 5)] }))).toBe(2);
+  });
+
+  test('too few acknowledgers left: chosen, and said before writes block', () => {
+    const choice = choose({ rule: rule(2, 1), reached: [member(1, 5)] });
+
+    expect(choice).toMatchObject({ kind: 'chosen', ordinal: 1, warnings: [{ kind: 'WritesBlocked' }] });
+  });
+
+  test('a demoted primary counts as one who can acknowledge', () => {
+    const choice = choose({ rule: rule(2, 1), reached: [member(0, 5), member(1, 5)] });
+
+    expect(choice).toMatchObject({ kind: 'chosen', ordinal: 1, warnings: [] });
+  });
+});
+
+describe('refused', () => {
+  test('too few voters reached', () => {
+    expect(ordinal(choose({ reached: [member(1, 5)] }))).toBe('PROMOTION_UNSAFE');
+  });
+
+  test('nobody has what the primary was seen to have', () => {
+    expect(choose({ lastKnownPrimaryGtid: gtids(9) })).toMatchObject({
+      code: 'PROMOTION_UNSAFE',
+      facts: { missing: gtids(9).replace(':1-9', ':6-9') },
+    });
+  });
+
+  test('sets that are not ordered', () => {
+    const reached = [
+      { ...member(1, 0), gtid: gtidsOf([1, 2, 3, 4, 5]) },
+      { ...member(2, 0), gtid: gtidsOf([1, 2, 3, 4, 6]) },
+    ];
+
+    expect(choose({ reached })).toMatchObject({
+      code: 'GTID_DIVERGED',
+      facts: { lacks: { 1: gtidsOf([6]), 2: gtidsOf([5]) } },
+    });
+  });
+
+  test('the requested candidate lacks something', () => {
+    expect(choose({ reached: [member(1, 4), member(2, 6)], candidate: 1 })).toMatchObject({
+      code: 'CANDIDATE_BEHIND',
+      facts: { lacks: { 1: gtids(6).replace(':1-6', ':5-6') } },
+    });
+  });
+
+  test('the old primary has more than any replica', () => {
+    expect(ordinal(choose({ reached: [member(0, 6), member(1, 5)] }))).toBe('CANDIDATE_BEHIND');
+  });
+
+  test('the best voter does not apply and no other is as far', () => {
+    expect(ordinal(choose({ reached: [member(1, 5), stopped(2, 6)] }))).toBe('NO_CANDIDATE');
+    expect(ordinal(choose({ reached: [member(0, 5)] }))).toBe('NO_CANDIDATE');
+  });
+
+  test('a requested candidate that is the primary, not reached, or does not apply', () => {
+    for (const candidate of [0, 2, 7])
+      expect(ordinal(choose({ reached: [member(0, 5), member(1, 5), stopped(2, 5)], candidate }))).toBe(
+        'CANDIDATE_UNFIT',
+      );
+  });
+
+  test('without acknowledgements, unless the primary was demoted', () => {
+    expect(ordinal(choose({ rule: rule(3, 0) }))).toBe('PROMOTION_UNSAFE');
+    expect(ordinal(choose({ rule: rule(3, 0), lastKnownPrimaryGtid: gtids(5), isLastKnownFinal: true }))).toBe(1);
+  });
+});
+
+describe('a loss that a person accepts', () => {
+  const unsafe = { rule: rule(3, 0), lastKnownPrimaryGtid: gtids(7) };
+  const statementOf = (choice: ReturnType<typeof choose>) =>
+    choice.kind === 'refused' ? String(choice.facts['lossStatement']) : '';
+
+  test('the refusal states what would be lost', () => {
+    expect(statementOf(choose(unsafe))).toMatch(
+      /^Promoting member 1 after epoch 3: 2 transactions .*:6-7; writes that/,
+    );
+  });
+
+  test('quoting the statement goes on, with the loss as a warning', () => {
+    const acceptedLoss = statementOf(choose(unsafe));
+
+    expect(choose({ ...unsafe, acceptedLoss })).toMatchObject({
+      kind: 'chosen',
+      ordinal: 1,
+      warnings: [{ kind: 'DataLossAccepted' }],
+    });
+  });
+
+  test('a statement of other facts is refused', () => {
+    const acceptedLoss = statementOf(choose(unsafe));
+
+    expect(ordinal(choose({ ...unsafe, lastKnownPrimaryGtid: gtids(8), acceptedLoss }))).toBe('LOSS_CHANGED');
+  });
+
+  test('diverged voters are refused whatever is accepted', () => {
+    const reached = [
+      { ...member(1, 0), gtid: gtidsOf([1, 2]) },
+      { ...member(2, 0), gtid: gtidsOf([1, 3]) },
+    ];
+
+    expect(statementOf(choose({ ...unsafe, reached }))).toBe('undefined');
+  });
+});
+
+test('every code of a refusal is in the catalogue of errors', () => {
+  const codes = [
+    'PROMOTION_UNSAFE',
+    'NO_CANDIDATE',
+    'CANDIDATE_UNFIT',
+    'CANDIDATE_BEHIND',
+    'GTID_DIVERGED',
+    'LOSS_CHANGED',
+  ];
+
+  expect(Object.keys(errors)).toEqual(expect.arrayContaining(codes));
+});
