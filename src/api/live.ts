@@ -1,0 +1,79 @@
+/**
+ * What the API shows besides the store's rows: the controller's memory. main implements it, so that neither room
+ * imports the other. All functions answer at once and never throw.
+ */
+import type { Stage } from '../cluster/placement.ts';
+import type { ClusterSpec, ClusterState, Condition, OfferedDisk, PortRange } from '../cluster/types.ts';
+
+export interface LiveState {
+  readonly state: ClusterState;
+  /** Why it is not simply ready, with reasons; the heaviest first. */
+  readonly conditions: readonly Condition[];
+}
+
+export interface VolumeFill {
+  readonly totalMb: number;
+  readonly usedMb: number;
+}
+
+export interface LiveMember {
+  /** Of the control channel's `Status.instance`; 'unknown' when the executor is not reached. */
+  readonly instance: 'none' | 'starting' | 'running' | 'held' | 'stopped' | 'rebuilding' | 'failed' | 'unknown';
+  readonly isWritable: boolean;
+  readonly gtidExecuted: string | null;
+  readonly lagMs: number | null;
+  readonly volumes: { readonly data: VolumeFill | null; readonly backup: VolumeFill | null };
+  readonly taskState: string | null;
+  /** Why it does not run or follow, for people. */
+  readonly message?: string | null;
+}
+
+export interface LiveOffer {
+  readonly agentId: string;
+  readonly hostname: string;
+  readonly offerIds: readonly string[];
+  readonly receivedAt: number;
+  readonly cpus: number;
+  readonly memMb: number;
+  readonly ports: readonly PortRange[];
+  readonly disks: readonly OfferedDisk[];
+  /** What was tried on it, newest last; empty when nobody waited for a place. */
+  readonly tried: readonly {
+    readonly clusterId: string;
+    readonly cluster: string;
+    readonly ordinal: number;
+    readonly outcome: 'placed' | 'refused';
+    readonly stages: readonly Stage[];
+  }[];
+}
+
+export interface DryRun {
+  readonly placed: readonly { readonly ordinal: number; readonly agentId: string; readonly hostname: string }[];
+  readonly refused: readonly {
+    readonly ordinal: number;
+    /** Why not, for each agent with an offer. */
+    readonly agents: readonly { readonly agentId: string; readonly hostname: string; readonly stages: readonly Stage[] }[];
+  }[];
+  /** Set when no known agent, even empty, could ever hold a member: why. */
+  readonly neverFits?: string;
+}
+
+export interface LiveChange {
+  readonly clusterId: string;
+  readonly kind: string;
+}
+
+export interface LiveView {
+  /** Subscribed to a Mesos master and leading. */
+  isConnected(): boolean;
+  /** null for a cluster that the controller has not looked at yet. */
+  state(clusterId: string): LiveState | null;
+  member(clusterId: string, ordinal: number): LiveMember | null;
+  offers(): readonly LiveOffer[];
+  /** Where the members would go now; nothing is reserved. */
+  place(spec: ClusterSpec): DryRun;
+  /** Tells of changes; may tell too much or too little, readers look again by themselves. Answers the way to end it. */
+  subscribe(listener: (change: LiveChange) => void): () => void;
+  /** In Prometheus' text format. */
+  metrics(): string;
+}
