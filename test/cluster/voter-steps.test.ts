@@ -1,0 +1,139 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { ObservedVoters, VoterStep } from '../../src/cluster/voter-steps.ts';
+import { nextVoterStep } from '../../src/cluster/voter-steps.ts';
+import { rule, voter } from './rules.ts';
+import { VoterWorld } from './voter-world.ts';
+
+type Acknowledges = ObservedVoters['members'][number]['acknowledges'];
+
+/** Members 1, 2, …: whether they acknowledge; all have caught up. */
+const observe = (primaryK: number | null, ...acknowledges: Acknowledges[]): ObservedVoters => ({
+  primaryK,
+  members: acknowledges.map((one, index) => ({ ...voter(index + 1), acknowledges: one, isCaughtUp: true })),
+});
+const want = (k: number, ...ordinals: number[]) => ({ k, replicas: ordinals.map(voter) });
+const shape = (step: VoterStep) => {
+  if (step.kind === 'storeRule') return ['store', step.rule.k, ...step.rule.voters.map((one) => one.ordinal)];
+  if (step.kind === 'setVoter') return [step.isVoter ? 'on' : 'off', step.ordinal];
+  if (step.kind === 'setAcknowledgements') return ['k', step.k, step.thenRule?.k, step.thenRule?.voters.length];
+  return ['none', ...step.waitingFor];
+};
+
+describe('nextVoterStep', () => {
+  test('nothing to do', () => {
+    expect(shape(nextVoterStep(rule(3, 1), want(1, 1, 2), observe(1, 'yes', 'yes')))).toEqual(['none']);
+  });
+
+  test('without a writable primary nothing moves', () => {
+    expect(shape(nextVoterStep(rule(3, 1), want(0), observe(null, 'yes')))).toEqual(['none', 'a writable primary']);
+  });
+
+  test('a voter is stored before it acknowledges', () => {
+    const one = rule(2, 1);
+
+    expect(shape(nextVoterStep(one, want(1, 1, 2), observe(1, 'yes', 'no')))).toEqual(['store', 1, 0, 1, 2]);
+    expect(shape(nextVoterStep(rule(3, 1), want(1, 1, 2), observe(1, 'yes', 'no')))).toEqual(['on', 2]);
+  });
+
+  test('a voter leaves only after its acknowledging ended and a barrier reached enough of the others', () => {
+    const next = (two: Acknowledges) => shape(nextVoterStep(rule(3, 1), want(1, 1), observe(1, 'yes', two)));
+
+    expect(next('yes')).toEqual(['off', 2]);
+    expect(next('no')).toEqual(['k', 1, 1, 2]);
+    expect(next('unknown')).toEqual(['none', 'proof that member 2 acknowledges no more, so that it can leave']);
+  });
+
+  test('a voter without whom too few acknowledge stays', () => {
+    const step = nextVoterStep(rule(2, 1), want(1), observe(1, 'yes'));
+
+    expect(step).toMatchObject({ kind: 'none' });
+    expect(shape(step)[1]).toContain('1 acknowledging voters beside member 1 (are 0)');
+  });
+
+  test('k is raised in MySQL first, and lowered in the store first', () => {
+    expect(shape(nextVoterStep(rule(3, 0), want(1, 1, 2), observe(0, 'yes', 'yes')))).toEqual(['k', 1, 1, 3]);
+    expect(shape(nextVoterStep(rule(3, 1), want(0, 1, 2), observe(1, 'yes', 'yes')))).toEqual(['store', 0, 0, 1, 2]);
+    expect(shape(nextVoterStep(rule(3, 0), want(0, 1, 2), observe(1, 'yes', 'yes')))).toEqual([
+      'k',
+      0,
+      undefined,
+      undefined,
+    ]);
+  });
+
+  test('k is raised no further than voters acknowledge, and not lowered because they are missing', () => {
+    expect(shape(nextVoterStep(rule(5, 0), want(2, 1, 2, 3, 4), observe(0, 'yes')))[1]).toBe(1);
+    expect(nextVoterStep(rule(5, 2), want(2, 1, 2, 3, 4), observe(2)).kind).toBe('none');
+  });
+
+  test('a stranger that acknowledges becomes a voter before anything else', () => {
+    expect(shape(nextVoterStep(rule(2, 1), want(1, 1), observe(1, 'yes', 'yes')))).toEqual(['store', 1, 0, 1, 2]);
+  });
+
+  test('a primary that waits for less than the rule says makes the rule say less', () => {
+    expect(shape(nextVoterStep(rule(3, 1), want(1, 1, 2), observe(0, 'yes', 'yes')))).toEqual(['store', 0, 0, 1, 2]);
+  });
+});
+
+describe('in a small world', () => {
+  const action = fc.oneof(
+    fc.record({ kind: fc.constant('step' as const), a: fc.nat(0x7fff), b: fc.nat(3) }),
+    fc.record({
+      kind: fc.constantFrom('commit' as const, 'deliver' as const, 'deliver' as const, 'want' as const),
+      a: fc.nat(31),
+      b: fc.nat(4),
+    }),
+    fc.record({ kind: fc.constantFrom('restart' as const, 'rebuild' as const), a: fc.nat(31), b: fc.nat(4) }),
+    fc.record({ kind: fc.constant('failover' as const), a: fc.nat(31), b: fc.nat(4) }),
+    fc.record({ kind: fc.constant('settle' as const), a: fc.constant(0), b: fc.constant(0) }),
+  );
+
+  function act(world: VoterWorld, { kind, a, b }: { kind: string; a: number; b: number }): void {
+    const ordinal = a % world.members.length;
+    if (kind === 'step') world.step(a & (a >> 3), b === 0);
+    if (kind === 'commit') world.commit();
+    if (kind === 'deliver') world.deliver(ordinal, b + 1);
+    if (kind === 'want') world.want(a, b % world.members.length);
+    if (kind === 'restart') world.restart(ordinal);
+    if (kind === 'rebuild') world.rebuild(ordinal);
+    if (kind === 'failover') world.failover(a);
+    if (kind === 'settle') for (let count = 0; count < 30 && world.step(0, false) !== 'none'; count++);
+  }
+
+  test('guarantee 1: a promotion called safe has every acknowledged transaction, whatever happened before', () => {
+    let promotions = 0;
+    fc.assert(
+      fc.property(fc.integer({ min: 2, max: 5 }), fc.array(action, { maxLength: 60 }), (count, actions) => {
+        const world = new VoterWorld(count);
+        world.want(31, Math.floor(count / 2));
+        for (const one of actions) {
+          act(world, one);
+          expect(world.findLoss()).toBeNull();
+        }
+        promotions += world.promotions;
+      }),
+      { numRuns: 200 },
+    );
+    expect(promotions).toBeGreaterThan(20);
+  });
+
+  test('left alone, steps end with all wanted voters acknowledging and k as wanted', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 5 }), fc.nat(31), (count, bits) => {
+        const world = new VoterWorld(count);
+        for (const wanted of [31, bits, 31]) {
+          world.want(wanted, 0);
+          world.want(wanted, Math.min(Math.floor(count / 2), world.wanted.replicas.length));
+          let steps = 0;
+          while (world.step(0, false) !== 'none' && steps < 60) steps++;
+
+          expect(steps).toBeLessThan(60);
+          expect(world.rule.k).toBe(world.wanted.k);
+          expect(world.primaryK).toBe(world.wanted.k);
+          expect(world.rule.voters).toHaveLength(world.wanted.replicas.length + 1);
+        }
+      }),
+    );
+  });
+});

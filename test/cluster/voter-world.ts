@@ -1,0 +1,167 @@
+/**
+ * A small world of one cluster for the property test of the voters: what each member holds is a prefix of its
+ * primary's log, as MySQL delivers it. The world is as unkind as it may be: acknowledgements are remembered for ever,
+ * an old primary goes on with everybody who is not frozen, commands end half way, observations are doubtful.
+ */
+import { choosePrimary } from '../../src/cluster/choose-primary.ts';
+import type { VoterRule } from '../../src/cluster/types.ts';
+import type { WantedVoters } from '../../src/cluster/voter-steps.ts';
+import { nextVoterStep } from '../../src/cluster/voter-steps.ts';
+import { firstRule, isPromotionSafe, ruleAfterPromotion } from '../../src/cluster/voters.ts';
+import { gtidsOf } from './rules.ts';
+
+export interface WorldMember {
+  incarnation: number;
+  held: number[];
+  isAcknowledging: boolean;
+  acknowledgedTo: number;
+}
+
+export class VoterWorld {
+  readonly members: WorldMember[];
+  rule: VoterRule;
+  wanted: WantedVoters = { replicas: [], k: 0 };
+  primaryK = 0;
+  log: number[] = [];
+  floor: number[] = [];
+  readonly acknowledged = new Set<number>();
+  promotions = 0;
+  private lastId = 0;
+
+  constructor(count: number) {
+    this.members = Array.from({ length: count }, () => ({
+      incarnation: 0,
+      held: [],
+      isAcknowledging: false,
+      acknowledgedTo: 0,
+    }));
+    this.rule = firstRule({ epoch: 1, primary: this.voter(0), replicas: [], members: count, durability: 'majority' });
+  }
+
+  voter(ordinal: number) {
+    return { ordinal, incarnation: `${ordinal}/${this.members[ordinal]!.incarnation}` };
+  }
+
+  replicas(): number[] {
+    return this.members.map((_, ordinal) => ordinal).filter((ordinal) => ordinal !== this.rule.primary);
+  }
+
+  want(bits: number, k: number): void {
+    const replicas = this.replicas().filter((ordinal) => bits & (1 << ordinal));
+    this.wanted = { replicas: replicas.map((ordinal) => this.voter(ordinal)), k };
+  }
+
+  commit(): number {
+    this.log.push(++this.lastId);
+    this.settle();
+    return this.lastId;
+  }
+
+  deliver(ordinal: number, count: number): void {
+    const member = this.members[ordinal]!;
+    if (ordinal === this.rule.primary) return;
+    member.held = this.log.slice(0, member.held.length + count);
+    if (member.isAcknowledging) member.acknowledgedTo = member.held.length;
+    this.settle();
+  }
+
+  private settle(): void {
+    this.log.forEach((id, index) => {
+      const count = this.members.filter((member) => member.acknowledgedTo > index).length;
+      if (count >= this.primaryK) this.acknowledged.add(id);
+    });
+  }
+
+  /** mysqld of a replica starts again: acknowledging is off in my.cnf. */
+  restart(ordinal: number): void {
+    this.members[ordinal]!.isAcknowledging = false;
+  }
+
+  /** All data of a replica is lost, also of a voter. */
+  rebuild(ordinal: number): void {
+    if (ordinal === this.rule.primary) return;
+    this.renew(ordinal);
+    this.settle();
+  }
+
+  private renew(ordinal: number): void {
+    const { incarnation } = this.members[ordinal]!;
+    this.members[ordinal] = { incarnation: incarnation + 1, held: [], isAcknowledging: false, acknowledgedTo: 0 };
+  }
+
+  /** One loop of the controller. `doubt`: bits of members about whom nothing is known; `ends`: it dies before storing. */
+  step(doubt: number, ends: boolean): string {
+    const step = nextVoterStep(this.rule, this.wanted, {
+      primaryK: this.primaryK,
+      members: this.replicas().map((ordinal) => ({
+        ...this.voter(ordinal),
+        acknowledges: doubt & (1 << ordinal) ? 'unknown' : this.members[ordinal]!.isAcknowledging ? 'yes' : 'no',
+        isCaughtUp: (doubt & (1 << (ordinal + 5))) === 0,
+      })),
+    });
+    if (step.kind === 'storeRule') this.store(step.rule);
+    if (step.kind === 'setVoter') this.members[step.ordinal]!.isAcknowledging = step.isVoter;
+    if (step.kind === 'setAcknowledgements') {
+      this.primaryK = step.k;
+      this.settle();
+      const barrier = this.commit();
+      for (const ordinal of this.replicas())
+        if (!(doubt & (1 << (ordinal + 10))) && !this.acknowledged.has(barrier)) this.deliver(ordinal, this.log.length);
+      if (this.acknowledged.has(barrier) && !ends && step.thenRule) this.store(step.thenRule);
+    }
+    return step.kind;
+  }
+
+  private store(rule: VoterRule): void {
+    if (rule.version !== this.rule.version + 1 || rule.epoch !== this.rule.epoch) throw new Error('lost the race');
+    this.rule = rule;
+  }
+
+  private reached(bits: number) {
+    const ordinals = this.replicas().filter((ordinal) => bits & (1 << ordinal));
+    return ordinals.map((ordinal) => ({
+      ...this.voter(ordinal),
+      gtid: gtidsOf(this.members[ordinal]!.held),
+      isApplierRunning: true,
+    }));
+  }
+
+  private facts() {
+    return { lastKnownPrimaryGtid: gtidsOf(this.floor), isLastKnownFinal: false };
+  }
+
+  /** Acknowledged transactions that a promotion called safe would lose. */
+  findLoss(): string | null {
+    for (let bits = 0; bits < 1 << this.members.length; bits++) {
+      if (!isPromotionSafe(this.rule, this.reached(bits), this.facts()).safe) continue;
+      const held = new Set(this.replicas().flatMap((one) => (bits & (1 << one) ? this.members[one]!.held : [])));
+      const lost = [...this.acknowledged].filter((id) => !held.has(id));
+      if (lost.length > 0) return `reached ${bits.toString(2)} lacks ${lost} under ${JSON.stringify(this.rule)}`;
+    }
+    return null;
+  }
+
+  /** The primary is given up; it lives on for a while with those who were not frozen. */
+  failover(bits: number): void {
+    const choice = choosePrimary({ ...this.facts(), rule: this.rule, reached: this.reached(bits), preferences: [] });
+    if (choice.kind === 'refused') return;
+    this.commit();
+    for (const ordinal of this.replicas()) if (!(bits & (1 << ordinal))) this.deliver(ordinal, this.log.length);
+    const log = this.members[choice.ordinal]!.held;
+    const lost = [...this.acknowledged].filter((id) => !log.includes(id));
+    if (lost.length > 0) throw new Error(`promoted ${choice.ordinal} without ${lost}`);
+
+    this.rule = ruleAfterPromotion(this.rule, { chosen: choice.ordinal, isPrimaryDemoted: false });
+    this.promotions++;
+    this.log = [...log];
+    this.floor = [...log];
+    this.primaryK = this.rule.k;
+    this.members.forEach((member, ordinal) => {
+      const isPrefix = member.held.every((id, index) => id === log[index]);
+      if (ordinal !== choice.ordinal && !isPrefix) this.renew(ordinal);
+      member.acknowledgedTo = 0;
+    });
+    this.members[choice.ordinal]!.isAcknowledging = false;
+    for (const id of log) this.acknowledged.add(id);
+  }
+}
