@@ -117,6 +117,18 @@ export function setBundleState(
   });
 }
 
+/** The volumes showed up on an agent with a new id, name or address: they decide where the member is. */
+export function setBundleAgent(
+  store: Store,
+  leader: Leader,
+  change: Pick<BundleRow, 'id' | 'agentId' | 'hostname' | 'ip'>,
+): Promise<void> {
+  return transactionAs(store, leader, () => {
+    const sql = 'UPDATE bundle SET agent_id = ?, hostname = ?, ip = ? WHERE id = ?';
+    run(store, sql, change.agentId, change.hostname, change.ip, change.id);
+  });
+}
+
 /** The bundle was seen whole at `at` (UTC ms), in an offer or under a running task. True when it was written. */
 export function touchBundle(store: Store, leader: Leader, id: string, at: number): Promise<boolean> {
   return transactionAs(store, leader, () => {

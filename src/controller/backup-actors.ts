@@ -1,0 +1,83 @@
+/** What the backup machine's actors do: check, tell the executor, wait for its sealed backup, record it. */
+import { fromPromise } from 'xstate';
+import { type ErrorCode, Refusal } from '../errors.ts';
+import { type BackupInput, backupMachine } from '../machines/backup.ts';
+import { closeBackup, getBackup } from '../store/backups.ts';
+import { type Context, emit } from './context.ts';
+import { type ClusterView, gather, isRunning, primaryOf } from './gather.ts';
+import { compareWithPrimary } from './joining.ts';
+import { lookUntil } from './wakes.ts';
+
+type Args = { readonly input: BackupInput; readonly signal: AbortSignal };
+
+export function provideBackup(context: Context) {
+  return backupMachine.provide({
+    actors: {
+      check: fromPromise<{ readonly isOpen: boolean }, BackupInput>((args) => check(context, args)),
+      copy: fromPromise<void, BackupInput>((args) => copy(context, args)),
+      fail: fromPromise<void, BackupInput & { readonly error: unknown }>(({ input }) => fail(context, input)),
+    },
+  });
+}
+
+async function read(context: Context, { clusterId, backupId }: BackupInput) {
+  const [view, backup] = await Promise.all([gather(context, clusterId), getBackup(context.store, backupId)]);
+  return { view, backup, self: view.members.find((member) => member.ordinal === backup.ordinal)! };
+}
+
+async function check(context: Context, { input, signal }: Args): Promise<{ isOpen: boolean }> {
+  return lookUntil(context, input.clusterId, signal, async () => {
+    const { view, backup, self } = await read(context, input);
+    if (backup.state !== 'open') return { isOpen: false };
+    if (self.bundle && !self.bundle.bundle.backup) throw new Refusal('NO_BACKUP_VOLUME', 'the cluster has no backup volumes');
+    if (!self.isConnected || !isRunning(self)) return undefined;
+    assertNotErrant(view, backup.ordinal);
+    return { isOpen: true };
+  });
+}
+
+/** A backup with a transaction that the primary lacks would bring it back at the next rebuild. */
+function assertNotErrant(view: ClusterView, ordinal: number): void {
+  const primary = primaryOf(view);
+  const self = view.members.find((member) => member.ordinal === ordinal);
+  if (!primary?.status || !self?.status || primary.ordinal === ordinal || primary.status.at < self.status.at) return;
+  const comparison = compareWithPrimary(self.status, primary.status);
+  if (comparison.kind === 'errant') throw new Refusal('ERRANT', `member ${ordinal} has errant transactions: ${comparison.gtids}`);
+}
+
+async function copy(context: Context, { input, signal }: Args): Promise<void> {
+  const commandId = `backup.${input.backupId}`;
+  await lookUntil(context, input.clusterId, signal, async () => {
+    const { view, backup, self } = await read(context, input);
+    if (!self.isConnected || !self.status || !self.launch) return undefined;
+    const sealed = self.status.backups.find(({ id }) => id === backup.id);
+    if (sealed) {
+      const { gtidSet, bytes } = sealed;
+      await closeBackup(context.store, context.leader, backup.id, { state: 'complete', gtidSet, bytes });
+      await emit(context, 'backup.complete', view.cluster, `${bytes} bytes`, { ordinal: backup.ordinal, data: { backup: backup.id } });
+      context.wakes.wake(view.cluster.id);
+      return true;
+    }
+    const { work } = self.status;
+    if (work?.commandId === commandId) {
+      if (work.outcome === 'failed') throw new Refusal((work.code ?? 'INTERNAL') as ErrorCode, work.message ?? 'the backup failed');
+      return undefined;
+    }
+    await context.executors.send(
+      self.launch.taskId,
+      { kind: 'backup', backupId: backup.id },
+      { epoch: view.cluster.epoch, timeoutMs: 10_000, signal, id: commandId },
+    );
+    return undefined;
+  });
+}
+
+async function fail(context: Context, input: BackupInput & { readonly error: unknown }): Promise<void> {
+  const { view, backup } = await read(context, input);
+  const { error } = input;
+  const code = error instanceof Refusal ? error.code : 'INTERNAL';
+  const message = error instanceof Error ? error.message : 'the deadline passed';
+  if (!(await closeBackup(context.store, context.leader, backup.id, { state: 'failed', code, message }))) return;
+  await emit(context, 'backup.failed', view.cluster, message, { ordinal: backup.ordinal, data: { backup: backup.id, code } });
+  context.wakes.wake(view.cluster.id);
+}

@@ -1,0 +1,249 @@
+/**
+ * The framework's controller: one subscription to Mesos, one loop per cluster, and what they share. It leads before it
+ * subscribes; a newer leader, or another scheduler with the framework's id, ends both.
+ */
+import type { MemberSecrets, Status } from '../channel/protocol.ts';
+import type { Clock } from '../clock.ts';
+import type { Logger } from '../log.ts';
+import { accept, acknowledge, acknowledgeOperation, decline, revive } from '../mesos/calls.ts';
+import type { SchedulerEvent } from '../mesos/scheduler-api.ts';
+import type { SchedulerClient, SchedulerHandlers } from '../mesos/scheduler-client.ts';
+import { listClusters } from '../store/clusters.ts';
+import { setFrameworkId } from '../store/leadership.ts';
+import type { ClusterSecrets, Leader } from '../store/rows.ts';
+import type { Store } from '../store/store.ts';
+import { type Context, emit, type ExecutorCommand, type FrameworkIdentity } from './context.ts';
+import { createExecutors, type ExecutorAddress, type ExecutorClient } from './executors.ts';
+import type { ClusterView } from './gather.ts';
+import { type ClusterLoop, startLoop } from './loop.ts';
+import { createMarket, type Market } from './market.ts';
+import { createReconciler } from './reconciler.ts';
+import { createReservations, type Orphan, resumeReleases } from './reservations.ts';
+import { connectAllExecutors, recordOperationStatus, recordTaskStatus } from './tasks.ts';
+import { createWakes } from './wakes.ts';
+
+const tickMs = 1000;
+
+export interface ControllerOptions {
+  readonly store: Store;
+  readonly leader: Leader;
+  readonly clock: Clock;
+  readonly newId: () => string;
+  readonly newToken: () => string;
+  readonly random: () => number;
+  readonly log: Logger;
+  readonly identity: FrameworkIdentity;
+  readonly executorCommand: ExecutorCommand;
+  readonly openExecutor: (executor: ExecutorAddress) => ExecutorClient;
+  readonly openScheduler: (handlers: SchedulerHandlers) => SchedulerClient;
+  readonly memberSecrets: (
+    secrets: ClusterSecrets,
+    member: { readonly commonName: string; readonly ip: string; readonly hostname: string },
+  ) => Promise<MemberSecrets>;
+  /** The controller cannot go on: another leader or scheduler took over, or Mesos refuses us for good. */
+  readonly onEnd: (reason: Error) => void;
+}
+
+export interface Controller {
+  start(): Promise<void>;
+  stop(): void;
+  wake(clusterId?: string): void;
+  isConnected(): boolean;
+  /** What the cluster's last tick gathered; null before the first. */
+  view(clusterId: string): ClusterView | null;
+  /** Runs after every tick of a cluster. */
+  onView(listener: (view: ClusterView) => void): () => void;
+  /** For the API: recent offers and what is known of the agents. */
+  readonly market: Pick<Market, 'recent' | 'known'>;
+  orphans(): readonly Orphan[];
+  /** Keys of the machines that run now. */
+  machines(): readonly string[];
+}
+
+export function createController(options: ControllerOptions): Controller {
+  const { store, leader, clock, log } = options;
+  const wakes = createWakes();
+  const lastKnown = new Map<string, { epoch: number; gtid: string }>();
+  const views = new Map<string, ClusterView>();
+  const listeners = new Set<(view: ClusterView) => void>();
+  const loops = new Map<string, ClusterLoop>();
+  let timer: unknown;
+  let isStopped = false;
+  let updates: Promise<void> = Promise.resolve();
+
+  const scheduler = options.openScheduler({
+    subscribed: (subscribed) => inOrder(() => onSubscribed(subscribed.frameworkId, subscribed.masterInfo?.hostname ?? '')),
+    event: (event) => inOrder(() => onEvent(event)),
+    disconnected: (reason) => inOrder(() => emit(context, 'mesos.disconnected', null, reason)),
+    failedOver: () => options.onEnd(new Error('another scheduler took the framework over')),
+    removed: (message) => options.onEnd(new Error(`Mesos has removed the framework: ${message}`)),
+    failed: (error) => options.onEnd(error),
+  });
+
+  const executors = createExecutors({
+    open: options.openExecutor,
+    leaderToken: leader.token,
+    clock,
+    newId: options.newId,
+    log,
+    onStatus: (clusterId, status, previous) => {
+      rememberPrimary(clusterId, status);
+      if (!previous || isNews(status, previous) || isSettling(clusterId)) wakes.wake(clusterId);
+    },
+  });
+
+  const context: Context = {
+    ...options,
+    call: (call) => scheduler.call(call),
+    wakes,
+    executors,
+    lastKnownPrimaryGtid: (clusterId) => lastKnown.get(clusterId)?.gtid ?? '',
+    market: createMarket({
+      clock,
+      log,
+      send: (call) => {
+        if (call.type === 'REVIVE') return scheduler.call(revive());
+        if (call.type === 'DECLINE') return scheduler.call(decline(call.offerIds, call.refuseSeconds));
+        return scheduler.call(accept({ ...call.use, refuseSeconds: 1 }));
+      },
+    }),
+  };
+  const reservations = createReservations(context);
+  const reconciler = createReconciler(context);
+
+  /** Facts are recorded one after the other, in the order in which Mesos told them. */
+  function inOrder(record: () => Promise<void>): void {
+    updates = updates.then(record).catch((error) => {
+      if (!isStopped) log.error({ err: error }, 'an event of Mesos could not be recorded; it will be told again');
+    });
+  }
+
+  async function onSubscribed(frameworkId: string, master: string): Promise<void> {
+    await setFrameworkId(store, leader, frameworkId);
+    context.market.reset();
+    await emit(context, 'mesos.connected', null, `subscribed as ${frameworkId}`, { data: { master } });
+    await reconciler.begin();
+    wakes.wake();
+  }
+
+  async function onEvent(event: SchedulerEvent): Promise<void> {
+    switch (event.type) {
+      case 'OFFERS': {
+        const { offers } = event.offers;
+        await reservations.look(offers);
+        return context.market.add(offers);
+      }
+      case 'RESCIND':
+        return context.market.rescind(event.rescind.offer_id.value);
+      case 'UPDATE': {
+        const { status } = event.update;
+        reconciler.answered(status);
+        await recordTaskStatus(context, status);
+        if (!status.uuid || !status.agent_id) return;
+        return scheduler.call(acknowledge({ taskId: status.task_id.value, agentId: status.agent_id.value, uuid: status.uuid }));
+      }
+      case 'UPDATE_OPERATION_STATUS': {
+        const { status } = event.update_operation_status;
+        await recordOperationStatus(context, status);
+        if (!status.uuid || !status.agent_id || !status.operation_id) return;
+        const [operationId, agentId, uuid] = [status.operation_id.value, status.agent_id.value, status.uuid.value];
+        return scheduler.call(acknowledgeOperation({ operationId, agentId, uuid }));
+      }
+      default:
+        // FAILURE, MESSAGE and the rest: hints that something may have changed.
+        wakes.wake();
+    }
+  }
+
+  /** While members come or go every status counts; in steady state only news does. */
+  function isSettling(clusterId: string): boolean {
+    return views.get(clusterId)?.members.some(({ member }) => member.phase !== 'serving') ?? true;
+  }
+
+  /** What the primary was seen to have executed must be covered by whoever follows it. */
+  function rememberPrimary(clusterId: string, status: Status): void {
+    const known = lastKnown.get(clusterId);
+    if (!status.isWritable || (known && known.epoch > status.epoch)) return;
+    lastKnown.set(clusterId, { epoch: status.epoch, gtid: status.gtidExecuted });
+  }
+
+  async function ensureLoops(): Promise<void> {
+    for (const { id } of await listClusters(store)) {
+      if (loops.has(id) || isStopped) continue;
+      const onView = (view: ClusterView) => {
+        views.set(id, view);
+        for (const listener of listeners) listener(view);
+      };
+      loops.set(id, startLoop(context, id, onView));
+    }
+    for (const [id, loop] of loops) {
+      if (!loop.isDone()) continue;
+      loops.delete(id);
+      lastKnown.delete(id);
+    }
+  }
+
+  async function tick(): Promise<void> {
+    try {
+      await ensureLoops();
+      context.market.sweep();
+      await reconciler.tick(scheduler.isConnected);
+    } catch (error) {
+      if (!isStopped) log.error({ err: error }, 'a tick of the controller failed');
+    } finally {
+      if (!isStopped) timer = clock.setTimeout(() => void tick(), tickMs);
+    }
+  }
+
+  return {
+    async start() {
+      await emit(context, 'leader.elected', null, `leads with token ${leader.token}`);
+      await connectAllExecutors(context);
+      await resumeReleases(context);
+      scheduler.start();
+      await tick();
+    },
+    stop() {
+      isStopped = true;
+      clock.clearTimeout(timer);
+      for (const loop of loops.values()) loop.stop();
+      loops.clear();
+      executors.close();
+      scheduler.stop();
+    },
+    wake(clusterId) {
+      if (clusterId === undefined || loops.has(clusterId)) return wakes.wake(clusterId);
+      // A new cluster: its loop starts now, not at the next tick.
+      ensureLoops().catch((error) => log.error({ err: error }, 'the loop of a new cluster did not start'));
+    },
+    isConnected: () => scheduler.isConnected,
+    view: (clusterId) => views.get(clusterId) ?? null,
+    onView(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    market: context.market,
+    orphans: () => reservations.orphans(),
+    machines: () => [...loops].flatMap(([id, loop]) => [...loop.machines().keys()].map((key) => `${id} ${key}`)),
+  };
+}
+
+/** GTID sets and lag move all the time; only what decisions hang on wakes a loop at once. */
+function isNews(status: Status, previous: Status): boolean {
+  return (
+    status.instance !== previous.instance ||
+    status.isWritable !== previous.isWritable ||
+    status.epoch !== previous.epoch ||
+    status.incarnation !== previous.incarnation ||
+    status.isInitialised !== previous.isInitialised ||
+    status.replication?.receiver !== previous.replication?.receiver ||
+    status.replication?.applier !== previous.replication?.applier ||
+    status.replication?.sourcePort !== previous.replication?.sourcePort ||
+    status.replication?.sourceHost !== previous.replication?.sourceHost ||
+    status.semiSync.isReplica !== previous.semiSync.isReplica ||
+    status.semiSync.k !== previous.semiSync.k ||
+    status.work?.outcome !== previous.work?.outcome ||
+    status.work?.commandId !== previous.work?.commandId ||
+    status.backups.length !== previous.backups.length
+  );
+}

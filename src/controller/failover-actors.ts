@@ -1,0 +1,371 @@
+/**
+ * What the failover machine's actors do: the order of docs/failover-safety.md. Every actor stores its fact before it
+ * returns; running one twice changes nothing more. Commands before the commit point carry the old epoch, those after
+ * it the new one.
+ */
+import { fromPromise } from 'xstate';
+import type { CommandBody, CommandResult } from '../channel/protocol.ts';
+import { choosePrimary } from '../cluster/choose-primary.ts';
+import { formatGtidSet, parseGtidSet, unionGtidSets } from '../cluster/gtid-set.ts';
+import type { VoterRule } from '../cluster/types.ts';
+import { firstRule, ruleAfterPromotion } from '../cluster/voters.ts';
+import { Refusal } from '../errors.ts';
+import { type FailoverInput, type FailoverProgress, failoverMachine } from '../machines/failover.ts';
+import { commitPrimary, setActivated } from '../store/clusters.ts';
+import { closeFailover, getFailover, recordFailover } from '../store/failovers.ts';
+import type { FailoverFacts, FailoverRow } from '../store/rows.ts';
+import { type Context, emit } from './context.ts';
+import { type ClusterView, gather, isRunning, type MemberView, proofOfEnd } from './gather.ts';
+import { lookUntil } from './wakes.ts';
+
+const timeoutsMs = { freeze: 4000, fence: 8000, demote: 12_000, catchUp: 50_000, promote: 40_000, follow: 10_000, undo: 20_000 } as const;
+/** A switchover waits this long for running writes before it gives up (mysql.md, finding 6). */
+const lockWaitSeconds = 5;
+
+type Args = { readonly input: FailoverInput; readonly signal: AbortSignal };
+type Reached = NonNullable<FailoverFacts['reached']>[number];
+interface Work {
+  readonly view: ClusterView;
+  readonly row: FailoverRow;
+  readonly signal: AbortSignal;
+}
+
+export function provideFailover(context: Context) {
+  const effect = <T>(run: (context: Context, args: Args) => Promise<T>) =>
+    fromPromise<T, FailoverInput>(({ input, signal }) => run(context, { input, signal }));
+  return failoverMachine.provide({
+    actors: {
+      readProgress: effect(readProgress),
+      fence: effect(fence),
+      choose: effect(choose),
+      catchUp: effect(catchUp),
+      commit: effect(commit),
+      activate: effect(activate),
+      close: effect(close),
+      undo: fromPromise<void, FailoverInput & { readonly error: unknown }>(({ input, signal }) => undo(context, input, signal)),
+    },
+    actions: {
+      logRetry: (_, { error }) => context.log.warn({ err: error }, 'a step of the failover failed and will be tried again'),
+    },
+  });
+}
+
+async function begin(context: Context, { input, signal }: Args): Promise<Work> {
+  const [view, row] = await Promise.all([gather(context, input.clusterId), getFailover(context.store, input.failoverId)]);
+  return { view, row, signal };
+}
+
+async function readProgress(context: Context, args: Args): Promise<FailoverProgress> {
+  const { view, row } = await begin(context, args);
+  const { facts } = row;
+  return {
+    isOpen: row.outcome === 'open',
+    isFenced: facts.fence !== undefined && facts.reached !== undefined,
+    isChosen: facts.chosen !== undefined,
+    isCaughtUp: facts.caughtUpAt !== undefined,
+    // The cluster's row is the commit point, whatever the failover's own row got to say.
+    isCommitted: view.cluster.epoch > row.fromEpoch,
+    isActivated: facts.activatedAt !== undefined,
+  };
+}
+
+/** The old primary can acknowledge nothing any more, by one proven layer at least; and what each reached member holds. */
+async function fence(context: Context, args: Args): Promise<void> {
+  const work = await begin(context, args);
+  if (work.row.kind === 'first') return fenceNothing(context, work);
+  return work.row.kind === 'switchover' ? demote(context, work) : fenceAndFreeze(context, work);
+}
+
+async function fenceNothing(context: Context, { view, row }: Work): Promise<void> {
+  const reached = view.members.flatMap((member) => reachedOf(member, member.status?.gtidExecuted, true));
+  if (reached.length < view.members.length) throw new Refusal('MEMBER_NOT_READY', 'not every member runs yet');
+  await record(context, row, 'fenced', { fence: { layer: 'none', detail: 'there was no primary', at: context.clock.now() }, reached });
+}
+
+async function fenceAndFreeze(context: Context, work: Work): Promise<void> {
+  const { view, row } = work;
+  const old = view.members.find((member) => member.ordinal === row.fromPrimary) ?? null;
+  const voters = view.cluster.rule?.voters ?? [];
+  const others = view.members.filter(
+    (member) => member.ordinal !== row.fromPrimary && voters.some((voter) => voter.ordinal === member.ordinal),
+  );
+  const [proof, ...frozen] = await Promise.all([
+    old ? fenceOld(context, old, work) : null,
+    ...others.map((member) => freeze(context, member, work)),
+  ]);
+  const reached = frozen.flatMap((one) => one ?? []);
+  await record(context, row, 'fenced', {
+    fence: proof ?? { layer: 'quorum', detail: `the receivers of ${reached.length} of ${others.length} replica voters are stopped`, at: context.clock.now() },
+    reached,
+  });
+}
+
+/** Ended already, or made to end now by its executor, durable either way. Null: no proof; then only a quorum counts. */
+async function fenceOld(context: Context, old: MemberView, { view, signal }: Work): Promise<FailoverFacts['fence'] | null> {
+  const ended = proofOfEnd(old);
+  if (ended) return { ...ended, at: context.clock.now() };
+  if (!old.launch) return null;
+  try {
+    await context.executors.send(old.launch.taskId, { kind: 'fence' }, { epoch: view.cluster.epoch, timeoutMs: timeoutsMs.fence, signal });
+    return { layer: 'executor', detail: 'ended mysqld with SIGKILL and holds', at: context.clock.now() };
+  } catch (error) {
+    context.log.warn({ err: error, taskId: old.launch.taskId }, 'the old primary could not be fenced by its executor');
+    return null;
+  }
+}
+
+async function freeze(context: Context, member: MemberView, { view, signal }: Work): Promise<Reached[] | null> {
+  if (!member.launch || !isRunning(member)) return null;
+  try {
+    const result = await context.executors.send(
+      member.launch.taskId,
+      { kind: 'freeze' },
+      { epoch: view.cluster.epoch, timeoutMs: timeoutsMs.freeze, signal },
+    );
+    return reachedOf(member, holds(result), result.outcome === 'done' && result.isApplierRunning === true);
+  } catch (error) {
+    context.log.warn({ err: error, ordinal: member.ordinal }, 'a voter could not be reached');
+    return null;
+  }
+}
+
+/** The old primary takes no more writes and says what it holds; every replica can catch up from it. */
+async function demote(context: Context, work: Work): Promise<void> {
+  const { view, row, signal } = work;
+  const old = view.members.find((member) => member.ordinal === row.fromPrimary);
+  if (!old?.launch || !old.status?.isWritable || !old.isConnected) {
+    throw new Refusal('PRIMARY_NOT_READY', 'the primary does not take writes: this needs a failover, not a switchover');
+  }
+  assertCandidateReady(view, row);
+  const result = await context.executors.send(
+    old.launch.taskId,
+    { kind: 'demote', lockWaitSeconds },
+    { epoch: view.cluster.epoch, timeoutMs: timeoutsMs.demote, signal },
+  );
+  const others = view.members.filter((member) => member.ordinal !== row.fromPrimary && isRunning(member) && member.isConnected);
+  const reached = [
+    ...reachedOf(old, holds(result), true),
+    ...others.flatMap((member) => reachedOf(member, member.status?.gtidExecuted, member.status?.replication?.applier === 'on')),
+  ];
+  await record(context, row, 'demoted', {
+    fence: { layer: 'demoted', detail: 'super_read_only is on', at: context.clock.now() },
+    reached,
+  });
+}
+
+/** Preflight: nothing is touched when the answer is known to be no. */
+function assertCandidateReady(view: ClusterView, row: FailoverRow): void {
+  const voters = view.cluster.rule?.voters ?? [];
+  const isReady = (member: MemberView) =>
+    member.ordinal !== row.fromPrimary &&
+    isRunning(member) &&
+    member.isConnected &&
+    member.status?.replication?.applier === 'on' &&
+    voters.some((voter) => voter.ordinal === member.ordinal);
+  const ready = view.members.filter(isReady).map((member) => member.ordinal);
+  if (row.candidate !== null && !ready.includes(row.candidate)) {
+    throw new Refusal('CANDIDATE_NOT_READY', `member ${row.candidate} is not a voter that runs and replicates`, { ready });
+  }
+  if (ready.length === 0) throw new Refusal('NO_CANDIDATE', 'no replica is a voter that runs and replicates');
+}
+
+async function choose(context: Context, args: Args): Promise<void> {
+  const { view, row } = await begin(context, args);
+  const { facts } = row;
+  const reached = facts.reached ?? [];
+  if (row.kind !== 'failover') {
+    const chosen = row.candidate ?? bestReplica(row, reached);
+    return record(context, row, 'chosen', { chosen }, { toPrimary: chosen });
+  }
+  const choice = choosePrimary({
+    rule: view.cluster.rule!,
+    reached,
+    lastKnownPrimaryGtid: context.lastKnownPrimaryGtid(view.cluster.id),
+    // Read while the primary still took writes: it can only ever add to what must be covered.
+    isLastKnownFinal: false,
+    candidate: row.candidate ?? undefined,
+    preferences: [],
+  });
+  if (choice.kind === 'refused') throw new Refusal(choice.code, choice.message, choice.facts);
+  const detail = choice.warnings.map(({ message }) => message).join('; ');
+  await record(context, row, 'chosen', { chosen: choice.ordinal }, { toPrimary: choice.ordinal, detail });
+}
+
+/** first: the lowest ordinal. switchover: the replica that holds most, so that the pause is short. */
+function bestReplica(row: FailoverRow, reached: readonly Reached[]): number {
+  const replicas = reached.filter(({ ordinal }) => row.kind === 'first' || ordinal !== row.fromPrimary);
+  const running = replicas.filter(({ isApplierRunning }) => isApplierRunning);
+  const best = running.sort((a, b) => a.ordinal - b.ordinal)[0];
+  if (!best) throw new Refusal('NO_CANDIDATE', 'no replica applies transactions');
+  return best.ordinal;
+}
+
+/** The candidate has executed all that it received; in a switchover all that the old primary has. */
+async function catchUp(context: Context, args: Args): Promise<void> {
+  const { view, row, signal } = await begin(context, args);
+  const { facts } = row;
+  const source = row.kind === 'switchover' ? row.fromPrimary : facts.chosen;
+  const wanted = facts.reached?.find(({ ordinal }) => ordinal === source)?.gtid ?? '';
+  await sendTo(context, view, facts.chosen!, { kind: 'catchUp', gtidSet: wanted, timeoutMs: timeoutsMs.catchUp - 2000 }, {
+    epoch: view.cluster.epoch,
+    timeoutMs: timeoutsMs.catchUp,
+    signal,
+  });
+  await record(context, row, 'caught up', { caughtUpAt: context.clock.now() });
+}
+
+/** THE commit point: epoch, primary and voters change together or not at all. */
+async function commit(context: Context, args: Args): Promise<void> {
+  const { view, row } = await begin(context, args);
+  if (view.cluster.epoch > row.fromEpoch) return;
+  const chosen = row.facts.chosen!;
+  const rule = nextRule(view, row, chosen);
+  const isCommitted = await commitPrimary(context.store, context.leader, {
+    clusterId: view.cluster.id,
+    fromEpoch: row.fromEpoch,
+    toEpoch: row.fromEpoch + 1,
+    primary: chosen,
+    rule,
+  });
+  if (!isCommitted) throw new Error('the epoch has moved on');
+  await record(context, row, 'committed', { committedAt: context.clock.now() });
+  await emit(context, 'failover.committed', view.cluster, `member ${chosen} is the primary of epoch ${rule.epoch}`, {
+    ordinal: chosen,
+    data: { failover: row.id, epoch: rule.epoch },
+  });
+  context.wakes.wake(view.cluster.id);
+}
+
+function nextRule(view: ClusterView, row: FailoverRow, chosen: number): VoterRule {
+  const { spec, rule } = view.cluster;
+  if (rule) return ruleAfterPromotion(rule, { chosen, isPrimaryDemoted: row.facts.fence?.layer === 'demoted' });
+  const voters = (row.facts.reached ?? []).map(({ ordinal, incarnation }) => ({ ordinal, incarnation }));
+  return firstRule({
+    epoch: 1,
+    primary: voters.find(({ ordinal }) => ordinal === chosen)!,
+    replicas: voters.filter(({ ordinal }) => ordinal !== chosen),
+    members: spec.members,
+    durability: spec.durability,
+  });
+}
+
+/** After the commit point: repoint, acknowledge, write. All at once; only the new primary is waited for. */
+async function activate(context: Context, args: Args): Promise<void> {
+  const { view, row, signal } = await begin(context, args);
+  const { rule, epoch } = view.cluster;
+  const primary = view.members.find((member) => member.ordinal === row.facts.chosen);
+  if (!rule || !primary?.bundle) throw new Error('the new primary has no bundle');
+  if (row.fromEpoch + 1 !== epoch) return;
+  if (proofOfEnd(primary)) return record(context, row, 'new primary ended', { activatedAt: context.clock.now() });
+  const source = { host: primary.bundle.ip, port: primary.bundle.bundle.ports.mysql };
+  const promoted = sendTo(context, view, primary.ordinal, { kind: 'promote', k: rule.k, member: primary.ordinal, timeoutMs: timeoutsMs.promote - 5000 }, {
+    epoch,
+    timeoutMs: timeoutsMs.promote,
+    signal,
+  });
+  const others = view.members.filter((member) => member.ordinal !== primary.ordinal && isRunning(member) && member.isConnected);
+  const repointed = Promise.allSettled(others.map((member) => repoint(context, view, member, source, signal)));
+  const end = new AbortController();
+  const died = lookUntil(context, view.cluster.id, AbortSignal.any([signal, end.signal]), async () => {
+    const now = await gather(context, view.cluster.id);
+    return proofOfEnd(now.members.find((member) => member.ordinal === primary.ordinal)!) ? 'died' : undefined;
+  }).catch(() => undefined);
+  try {
+    const outcome = await Promise.race([promoted, died]);
+    if (outcome === 'died') return await record(context, row, 'new primary ended', { activatedAt: context.clock.now() });
+  } finally {
+    end.abort();
+    promoted.catch(() => {});
+  }
+  await setActivated(context.store, context.leader, view.cluster.id, epoch, context.clock.now());
+  await record(context, row, 'writable', { activatedAt: context.clock.now() });
+  context.wakes.wake(view.cluster.id);
+  await repointed;
+}
+
+/** A voter keeps acknowledging; a member that was not reached is left to joining, which compares first. */
+async function repoint(context: Context, view: ClusterView, member: MemberView, source: { host: string; port: number }, signal: AbortSignal): Promise<void> {
+  const isVoter = view.cluster.rule!.voters.some((voter) => voter.ordinal === member.ordinal);
+  if (!isVoter) return;
+  const options = { epoch: view.cluster.epoch, timeoutMs: timeoutsMs.follow, signal };
+  await sendTo(context, view, member.ordinal, { kind: 'follow', source }, options);
+  if (!member.status?.semiSync.isReplica && view.cluster.rule!.k > 0) {
+    await sendTo(context, view, member.ordinal, { kind: 'setVoter', isVoter: true }, options);
+  }
+}
+
+async function close(context: Context, args: Args): Promise<void> {
+  const { view, row, signal } = await begin(context, args);
+  await closeFailover(context.store, context.leader, row.id, 'done');
+  const ms = context.clock.now() - row.startedAt;
+  await emit(context, 'failover.done', view.cluster, `${row.kind}: member ${row.facts.chosen} takes writes after ${ms} ms`, {
+    data: { failover: row.id, kind: row.kind, ms },
+  });
+  context.wakes.wake(view.cluster.id);
+  // What still hangs on the old primary is dropped, so that clients look for the new one.
+  if (row.kind !== 'switchover' || row.fromPrimary === null) return;
+  await sendTo(context, view, row.fromPrimary, { kind: 'dropClients' }, { epoch: view.cluster.epoch, timeoutMs: timeoutsMs.follow, signal }).catch(
+    (error) => context.log.warn({ err: error }, 'clients of the old primary were not dropped'),
+  );
+}
+
+/** Before the commit point everything can be taken back: receivers start again, a demoted primary is writable again. */
+async function undo(context: Context, input: FailoverInput & { readonly error: unknown }, signal: AbortSignal): Promise<void> {
+  const { view, row } = await begin(context, { input, signal });
+  if (row.outcome !== 'open') return;
+  if (view.cluster.epoch > row.fromEpoch) throw new Error('the failover is committed: it goes on');
+  const options = { epoch: view.cluster.epoch, timeoutMs: timeoutsMs.undo, signal };
+  if (row.kind === 'failover') {
+    const others = view.members.filter((member) => member.ordinal !== row.fromPrimary && isRunning(member));
+    await Promise.allSettled(others.map((member) => sendTo(context, view, member.ordinal, { kind: 'thaw' }, options)));
+  }
+  if (row.kind === 'switchover' && view.cluster.rule && row.fromPrimary !== null) {
+    const body: CommandBody = { kind: 'promote', k: view.cluster.rule.k, member: row.fromPrimary, timeoutMs: timeoutsMs.undo - 2000 };
+    await sendTo(context, view, row.fromPrimary, body, options).catch((error) =>
+      context.log.error({ err: error }, 'the old primary could not be made writable again; the loop goes on trying'),
+    );
+  }
+  const { error } = input;
+  const isRefusal = error instanceof Refusal;
+  const refusal = {
+    code: isRefusal ? error.code : 'ABORTED',
+    message: error instanceof Error ? error.message : 'a deadline passed before the commit point',
+  };
+  await closeFailover(context.store, context.leader, row.id, isRefusal ? 'refused' : 'aborted', refusal);
+  await emit(context, isRefusal ? 'failover.refused' : 'failover.aborted', view.cluster, refusal.message, {
+    data: { failover: row.id, kind: row.kind, code: refusal.code, ...(isRefusal ? error.facts : {}) },
+  });
+  context.wakes.wake(view.cluster.id);
+}
+
+async function record(
+  context: Context,
+  row: FailoverRow,
+  name: string,
+  facts: FailoverFacts,
+  extra: { readonly toPrimary?: number; readonly detail?: string | undefined } = {},
+): Promise<void> {
+  const { toPrimary, detail } = extra;
+  await recordFailover(context.store, context.leader, row.id, {
+    facts,
+    ...(toPrimary === undefined ? {} : { toPrimary }),
+    step: { name, at: context.clock.now(), ...(detail ? { detail } : {}) },
+  });
+}
+
+function sendTo(context: Context, view: ClusterView, ordinal: number, body: CommandBody, options: Parameters<Context['executors']['send']>[2]) {
+  const launch = view.members.find((member) => member.ordinal === ordinal)?.launch;
+  if (!launch) return Promise.reject(new Error(`member ${ordinal} was never launched`));
+  return context.executors.send(launch.taskId, body, options);
+}
+
+function reachedOf(member: MemberView, gtid: string | undefined, isApplierRunning: boolean): Reached[] {
+  if (gtid === undefined || !member.status || !isRunning(member)) return [];
+  return [{ ordinal: member.ordinal, incarnation: member.status.incarnation, gtid, isApplierRunning }];
+}
+
+/** received union executed */
+function holds(result: CommandResult): string | undefined {
+  if (result.outcome !== 'done' || result.gtidExecuted === undefined) return undefined;
+  return formatGtidSet(unionGtidSets(parseGtidSet(result.gtidExecuted), parseGtidSet(result.gtidReceived ?? '')));
+}

@@ -1,0 +1,81 @@
+/** The first step of the loop: all facts about one cluster, from the store and from the executors' last statuses. */
+import type { Status } from '../channel/protocol.ts';
+import { listOpenBackups } from '../store/backups.ts';
+import { findBundle } from '../store/bundles.ts';
+import { getCluster } from '../store/clusters.ts';
+import { findOpenFailover } from '../store/failovers.ts';
+import { findLaunch } from '../store/launches.ts';
+import { listMembers } from '../store/members.ts';
+import { listOpenRebuilds } from '../store/rebuilds.ts';
+import type { BackupRow, BundleRow, ClusterRow, FailoverRow, LaunchRow, MemberRow, RebuildRow } from '../store/rows.ts';
+import type { Context } from './context.ts';
+
+export interface MemberView {
+  readonly ordinal: number;
+  readonly member: MemberRow;
+  readonly bundle: BundleRow | null;
+  /** The current launch, null before the first. */
+  readonly launch: LaunchRow | null;
+  /** Mesos has not reported the end of the launch. */
+  readonly isLive: boolean;
+  /** The last status of this launch's executor; may be stale while `isConnected` is false. */
+  readonly status: Status | null;
+  readonly isConnected: boolean;
+}
+
+export interface ClusterView {
+  readonly cluster: ClusterRow;
+  readonly members: readonly MemberView[];
+  readonly failover: FailoverRow | null;
+  readonly backups: readonly BackupRow[];
+  readonly rebuilds: readonly RebuildRow[];
+}
+
+export async function gather(context: Context, clusterId: string): Promise<ClusterView> {
+  const { store } = context;
+  const [cluster, members, failover, backups, rebuilds] = await Promise.all([
+    getCluster(store, clusterId),
+    listMembers(store, clusterId),
+    findOpenFailover(store, clusterId),
+    listOpenBackups(store, clusterId),
+    listOpenRebuilds(store, clusterId),
+  ]);
+  return { cluster, failover, backups, rebuilds, members: await Promise.all(members.map((m) => viewOf(context, m))) };
+}
+
+async function viewOf(context: Context, member: MemberRow): Promise<MemberView> {
+  const [bundle, launch] = await Promise.all([
+    member.bundleId === null ? null : findBundle(context.store, member.bundleId),
+    member.taskId === null ? null : findLaunch(context.store, member.taskId),
+  ]);
+  const isLive = launch !== null && launch.endedAt === null;
+  const status = isLive ? context.executors.status(launch.taskId) : null;
+  const isConnected = isLive && status !== null && context.executors.brokenSince(launch.taskId) === null;
+  return { ordinal: member.ordinal, member, bundle, launch, isLive, status, isConnected };
+}
+
+export async function gatherMember(context: Context, clusterId: string, ordinal: number) {
+  const view = await gather(context, clusterId);
+  const self = view.members.find((member) => member.ordinal === ordinal);
+  if (!self) throw new Error(`member ${ordinal} of ${clusterId} has no row`);
+  return { view, self };
+}
+
+export function primaryOf(view: ClusterView): MemberView | null {
+  const { primary } = view.cluster;
+  return primary === null ? null : (view.members.find(({ ordinal }) => ordinal === primary) ?? null);
+}
+
+export const isRunning = (member: MemberView): boolean => member.status?.instance === 'running';
+
+/**
+ * Proof that the member's instance cannot acknowledge anything: Mesos reports the container ended, or its executor
+ * says that the process was reaped. A lost connection is not a proof (guarantee 3).
+ */
+export function proofOfEnd(member: MemberView): { readonly layer: 'mesos' | 'executor'; readonly detail: string } | null {
+  const { launch, status } = member;
+  if (launch && launch.endedAt !== null) return { layer: 'mesos', detail: `${launch.taskState} ${launch.taskReason ?? ''}`.trim() };
+  if (!member.isConnected || !status) return null;
+  const hasEnded = status.instance === 'held' || status.instance === 'stopped' || status.instance === 'failed' || status.instance === 'none';
+  return hasEnded ? { layer: 'executor', detail: `${status.instance}: ${status.reason?.message ?? 'not started'}` } : null;
+}

@@ -1,0 +1,164 @@
+/**
+ * One loop per cluster, level-triggered: gather, derive, do one thing, repeat when woken. It keeps the machines that
+ * the facts ask for running, and decides what no machine decides: when a change of the primary begins, and the next
+ * step of the voters.
+ */
+import { type AnyActorLogic, type AnyActorRef, createActor } from 'xstate';
+import { setClusterGone } from '../store/clusters.ts';
+import { listFailovers, openFailover } from '../store/failovers.ts';
+import { provideBackup } from './backup-actors.ts';
+import { type Context, emit } from './context.ts';
+import { provideFailover } from './failover-actors.ts';
+import { type ClusterView, gather, isRunning, primaryOf, proofOfEnd } from './gather.ts';
+import { provideMember } from './member-actors.ts';
+import { provideRebuild } from './rebuild-actors.ts';
+import { stepVoters } from './voter-actor.ts';
+
+const tickMs = 1000;
+/** A refused failover is tried again after this long, as more members may be reached by then. */
+const retryRefusedMs = 5000;
+
+export interface ClusterLoop {
+  readonly clusterId: string;
+  /** False when nothing of the cluster is left. */
+  isDone(): boolean;
+  /** Live machines by key; tests assert that none is left. */
+  machines(): ReadonlyMap<string, AnyActorRef>;
+  stop(): void;
+}
+
+/** `onView` receives what each tick gathered: the API's picture of the cluster. */
+export function startLoop(context: Context, clusterId: string, onView: (view: ClusterView) => void): ClusterLoop {
+  const machines = new Map<string, AnyActorRef>();
+  const logics = {
+    member: provideMember(context),
+    failover: provideFailover(context),
+    backup: provideBackup(context),
+    rebuild: provideRebuild(context),
+  };
+  let isDone = false;
+  let isStopped = false;
+  let isTicking = false;
+  let isWoken = false;
+  let timer: unknown;
+  let hadIntent = '';
+
+  function ensureMachine(key: string, logic: AnyActorLogic, input: unknown): void {
+    if (machines.has(key)) return;
+    const actor = createActor(logic, { input: input as never, clock: context.clock as never });
+    machines.set(key, actor);
+    actor.subscribe({
+      complete: () => {
+        machines.delete(key);
+        wake();
+      },
+      error: (error) => {
+        // A machine only dies of a fault of ours: the next tick starts it again from facts.
+        context.log.error({ err: error, machine: key }, 'a machine died');
+        machines.delete(key);
+      },
+    });
+    actor.start();
+  }
+
+  async function tick(): Promise<void> {
+    const view = await gather(context, clusterId);
+    onView(view);
+    const { cluster } = view;
+    if (cluster.deletedAt !== null) {
+      isDone = true;
+      return stop();
+    }
+    for (const { ordinal, member } of view.members) {
+      if (member.desired === 'gone' && member.phase === 'gone') continue;
+      ensureMachine(`member.${ordinal}`, logics.member, { clusterId, ordinal });
+    }
+    tellIntent(cluster.desired);
+    if (cluster.desired === 'deleted') return finishDeletion(view);
+    if (view.failover) ensureMachine(`failover.${view.failover.id}`, logics.failover, { clusterId, failoverId: view.failover.id });
+    for (const { id } of view.backups) ensureMachine(`backup.${id}`, logics.backup, { clusterId, backupId: id });
+    for (const { id } of view.rebuilds) ensureMachine(`rebuild.${id}`, logics.rebuild, { clusterId, rebuildId: id });
+    if (view.failover) return;
+    if (await openNeededFailover(context, view)) return wake();
+    if (await stepVoters(context, view)) wake();
+  }
+
+  /** Machines that wait learn at once that a person changed their mind. */
+  function tellIntent(desired: string): void {
+    if (hadIntent !== '' && hadIntent !== desired) {
+      for (const [key, actor] of machines) if (key.startsWith('member.')) actor.send({ type: 'intent.changed' });
+    }
+    hadIntent = desired;
+  }
+
+  async function finishDeletion(view: ClusterView): Promise<void> {
+    const isAllGone = view.members.every(({ isLive, bundle }) => !isLive && (bundle === null || bundle.state === 'released'));
+    if (!isAllGone || [...machines.keys()].some((key) => key.startsWith('member.'))) return;
+    const isChanged = await setClusterGone(context.store, context.leader, clusterId, context.clock.now());
+    if (isChanged) await emit(context, 'cluster.deleted', view.cluster, 'nothing of it is left on Mesos');
+    wake();
+  }
+
+  async function run(): Promise<void> {
+    isTicking = true;
+    try {
+      do {
+        isWoken = false;
+        await tick();
+      } while (isWoken && !isStopped);
+    } catch (error) {
+      if (!isStopped) context.log.error({ err: error, clusterId }, 'a tick failed');
+    } finally {
+      isTicking = false;
+      if (!isStopped) timer = context.clock.setTimeout(wake, tickMs);
+    }
+  }
+
+  function wake(): void {
+    if (isStopped) return;
+    isWoken = true;
+    if (isTicking) return;
+    context.clock.clearTimeout(timer);
+    void run();
+  }
+
+  const off = context.wakes.listen(clusterId, wake);
+  function stop(): void {
+    isStopped = true;
+    context.clock.clearTimeout(timer);
+    off();
+    for (const actor of machines.values()) actor.stop();
+    machines.clear();
+  }
+  wake();
+  return { clusterId, isDone: () => isDone, machines: () => machines, stop };
+}
+
+/** The first primary once every member runs; another one on proof that the primary has ended. */
+async function openNeededFailover(context: Context, view: ClusterView): Promise<boolean> {
+  const { cluster } = view;
+  const open = async (kind: 'first' | 'failover', reason: string) => {
+    const row = await openFailover(context.store, {
+      id: context.newId(),
+      clusterId: cluster.id,
+      kind,
+      reason,
+      requestedBy: 'automation',
+      leader: context.leader,
+    });
+    await emit(context, 'failover.started', cluster, reason, { data: { failover: row.id, kind } });
+    return true;
+  };
+  if (cluster.epoch === 0) {
+    const areReady = view.members.every((member) => member.isConnected && isRunning(member) && member.member.initialisedAt !== null);
+    return areReady ? open('first', 'all members run') : false;
+  }
+  const primary = primaryOf(view);
+  if (!primary || view.members.length === 1) return false;
+  const proof = proofOfEnd(primary);
+  if (!proof) return false;
+  const [newest] = await listFailovers(context.store, cluster.id);
+  const wasTried = newest !== undefined && newest.fromEpoch === cluster.epoch && newest.outcome !== 'done';
+  if (wasTried && context.clock.now() - (newest.endedAt ?? 0) < retryRefusedMs) return false;
+  return open('failover', `the primary has ended: ${proof.detail}`);
+}

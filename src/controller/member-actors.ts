@@ -1,0 +1,259 @@
+/** What the member machine's actors do. Each looks at the facts until its work is done, and may run twice. */
+import { fromPromise } from 'xstate';
+import type { CommandBody } from '../channel/protocol.ts';
+import { delay } from '../clock.ts';
+
+import { Refusal } from '../errors.ts';
+import type { MemberFacts, MemberInput } from '../machines/member.ts';
+import { memberMachine } from '../machines/member.ts';
+import { kill } from '../mesos/calls.ts';
+import { findReserved } from '../mesos/offers.ts';
+import { setBundleState } from '../store/bundles.ts';
+import { readClusterSecrets } from '../store/clusters.ts';
+import { listFailovers } from '../store/failovers.ts';
+import { markInitialised, setMemberBundle, setMemberFailure, setMemberPhase } from '../store/members.ts';
+import { type Context, emit } from './context.ts';
+import { type ClusterView, gatherMember, isRunning, type MemberView, primaryOf } from './gather.ts';
+import { joinCluster } from './joining.ts';
+import { newPlacementWant, relaunchWant, releaseWant } from './launching.ts';
+import { openRebuildFor } from './rebuild-actors.ts';
+import { lookUntil } from './wakes.ts';
+
+const killEveryMs = 5000;
+/** An ACCEPT whose task never was is given up when its bundle was not offered for this long. */
+const unseenMs = 10_000;
+const backOffMs = { first: 500, max: 30_000 } as const;
+
+type Run<T> = { readonly input: MemberInput; readonly signal: AbortSignal } & { readonly _?: T };
+
+/** The machine with its actors, for one controller. */
+export function provideMember(context: Context) {
+  const effect = <T>(run: (context: Context, args: Run<T>) => Promise<T>) =>
+    fromPromise<T, MemberInput>(({ input, signal }) => run(context, { input, signal }));
+  return memberMachine.provide({
+    actors: {
+      readFacts: effect(readFacts),
+      place: effect(place),
+      startInstance: effect(startInstance),
+      join: effect(joinCluster),
+      serve: effect(serve),
+      stopTask: effect(stopTask),
+      release: effect(release),
+      backOff: effect(backOff),
+    },
+    actions: {
+      recordPhase: ({ context: { clusterId, ordinal } }, { phase }) => {
+        setMemberPhase(context.store, context.leader, { clusterId, ordinal, phase }).then(
+          () => context.wakes.wake(clusterId),
+          (error) => context.log.warn({ err: error }, 'phase was not stored'),
+        );
+      },
+      recordFailure: ({ context: { clusterId, ordinal } }, { error }) => {
+        context.log.warn({ err: error, clusterId, ordinal }, 'a step of the member failed and will be tried again');
+        if (!(error instanceof Refusal)) return;
+        void emit(context, 'member.refused', { id: clusterId, name: '' }, error.message, {
+          ordinal,
+          data: { code: error.code, ...error.facts },
+        });
+      },
+    },
+  });
+}
+
+async function readFacts(context: Context, { input }: Run<MemberFacts>): Promise<MemberFacts> {
+  const { self } = await gatherMember(context, input.clusterId, input.ordinal);
+  const retryAt = self.member.retryAt;
+  return {
+    desired: self.member.desired,
+    hasLiveTask: self.isLive,
+    hasBundle: self.bundle !== null && self.bundle.state !== 'released',
+    isInstanceRunning: isRunning(self),
+    retryAt: retryAt !== null && retryAt > context.clock.now() ? retryAt : null,
+  };
+}
+
+/** Waits for a live launch: on the member's own bundle if it has one, else on a new one. */
+async function place(context: Context, { input, signal }: Run<void>): Promise<void> {
+  const { clusterId, ordinal } = input;
+  const keys = new Set<string>();
+  const want = (made: ReturnType<typeof releaseWant>) => {
+    if (keys.has(made.key)) return;
+    keys.add(made.key);
+    context.market.want(made);
+  };
+  const since = context.clock.now();
+  try {
+    await lookUntil(context, clusterId, signal, async () => {
+      const { self } = await gatherMember(context, clusterId, ordinal);
+      if (self.isLive) return true;
+      if (!self.bundle || self.bundle.state === 'releasing' || self.bundle.state === 'released') {
+        if (self.bundle) await setMemberBundle(context.store, context.leader, { clusterId, ordinal, bundleId: null });
+        want(newPlacementWant(context, clusterId, ordinal));
+        return undefined;
+      }
+      // The launch on an intended bundle failed: its reservation may have succeeded whole, in part, or not at all.
+      if (self.bundle.state === 'intended' && (await giveUpAttempt(context, self, since))) return undefined;
+      want(relaunchWant(context, self.bundle));
+      return undefined;
+    });
+  } finally {
+    for (const key of keys) context.market.drop(key);
+  }
+}
+
+/** True when the attempt was given up: it never showed up. Shows it later, it is given back whole. */
+async function giveUpAttempt(context: Context, self: MemberView, since: number): Promise<boolean> {
+  const { bundle } = self;
+  if (!bundle || context.clock.now() - since < unseenMs) return false;
+  const isSeen = context.market.agents().some(({ offers }) => findReserved(offers, bundle.id).length > 0);
+  if (isSeen) await setBundleState(context.store, context.leader, bundle.id, 'releasing', 'only a part of it was reserved');
+  else await setBundleState(context.store, context.leader, bundle.id, 'released', 'the attempt never showed up');
+  await setMemberBundle(context.store, context.leader, { clusterId: bundle.clusterId, ordinal: bundle.ordinal, bundleId: null });
+  if (isSeen) context.market.want(releaseWant(context, bundle));
+  return true;
+}
+
+/** From a launched task to a running, read-only mysqld. */
+async function startInstance(context: Context, { input, signal }: Run<void>): Promise<void> {
+  const { clusterId, ordinal } = input;
+  await lookUntil(context, clusterId, signal, async () => {
+    const { view, self } = await gatherMember(context, clusterId, ordinal);
+    if (!self.isLive) throw new Error(`the task ended: ${self.launch?.taskState} ${self.launch?.taskMessage ?? ''}`);
+    if (!self.isConnected || !self.status) return undefined;
+    const { instance, reason } = self.status;
+    if (instance === 'running') {
+      await rememberInitialised(context, self);
+      return true;
+    }
+    if (instance === 'starting' || instance === 'rebuilding') return undefined;
+    if (instance !== 'none' && view.rebuilds.some((rebuild) => rebuild.ordinal === ordinal)) return undefined;
+    if (instance === 'failed') return recoverFailed(context, view, self);
+    if (await mustWaitForFailover(context, view, self)) return undefined;
+    context.log.info({ clusterId, ordinal, instance, reason }, 'starts the instance');
+    await sendStart(context, view, self, signal);
+    return undefined;
+  });
+}
+
+/** Secrets travel here and nowhere else: over the pinned channel, at every start. */
+async function sendStart(context: Context, view: ClusterView, self: MemberView, signal: AbortSignal): Promise<void> {
+  const body: CommandBody = {
+    kind: 'start',
+    // Issued once: as soon as the data volume of this incarnation was filled, no launch may do so again.
+    initialise: self.member.initialisedAt === null,
+    secrets: await context.memberSecrets(await readClusterSecrets(context.store, view.cluster.id), {
+      commonName: `${view.cluster.name}-${self.ordinal}`,
+      ip: self.bundle!.ip,
+      hostname: self.bundle!.hostname,
+    }),
+  };
+  await context.executors.send(self.launch!.taskId, body, { epoch: view.cluster.epoch, timeoutMs: 150_000, signal });
+}
+
+async function rememberInitialised(context: Context, self: MemberView): Promise<void> {
+  const { member, status } = self;
+  if (member.initialisedAt !== null || !status?.isInitialised || status.incarnation !== member.incarnation) return;
+  await markInitialised(context.store, context.leader, {
+    clusterId: member.clusterId,
+    ordinal: member.ordinal,
+    incarnation: member.incarnation,
+    at: context.clock.now(),
+  });
+}
+
+/**
+ * The primary's own instance stays down while a failover may still need it to: crash recovery would commit its
+ * unacknowledged tail. It starts again when the failover was refused or another member is the primary.
+ */
+async function mustWaitForFailover(context: Context, view: ClusterView, self: MemberView): Promise<boolean> {
+  if (view.cluster.primary !== self.ordinal || view.cluster.epoch === 0) return view.failover !== null && view.failover.kind !== 'first' && view.failover.fromPrimary === self.ordinal;
+  if (view.members.length === 1) return false;
+  if (view.failover) return true;
+  const [newest] = await listFailovers(context.store, view.cluster.id);
+  const wasRefused = newest !== undefined && newest.fromEpoch === view.cluster.epoch && newest.outcome !== 'done';
+  return !(wasRefused && newest.endedAt !== null && newest.endedAt >= (self.launch?.createdAt ?? 0));
+}
+
+/** mysqld does not start on what is in the volume. With a primary elsewhere the member is filled anew. */
+async function recoverFailed(context: Context, view: ClusterView, self: MemberView): Promise<undefined> {
+  const reason = self.status?.reason;
+  const isDamaged = reason?.code === 'DATA_DIR_DAMAGED' || reason?.code === 'INCARNATION_MISMATCH' || reason?.code === 'REBUILD_UNFINISHED';
+  const primary = primaryOf(view);
+  if (isDamaged && primary && primary.ordinal !== self.ordinal && self.member.initialisedAt !== null) {
+    await openRebuildFor(context, view, self.ordinal, reason.message);
+    return undefined;
+  }
+  throw new Refusal('INSTANCE_FAILED', reason?.message ?? 'the instance does not start', { code: reason?.code });
+}
+
+/** Stays until the facts ask for something else. */
+async function serve(context: Context, { input, signal }: Run<void>): Promise<void> {
+  const { clusterId, ordinal } = input;
+  await lookUntil(context, clusterId, signal, async () => {
+    const { view, self } = await gatherMember(context, clusterId, ordinal);
+    if (self.member.failures > 0) await setMemberFailure(context.store, context.leader, { clusterId, ordinal, failures: 0, retryAt: null });
+    if (!self.isLive) return true;
+    if (!self.isConnected || !self.status) return undefined;
+    if (!isRunning(self)) return true;
+    if (view.failover) return undefined;
+    return isInPlace(view, self) ? undefined : true;
+  });
+}
+
+/** The primary is writable; a replica follows the primary of this epoch. */
+export function isInPlace(view: ClusterView, self: MemberView): boolean {
+  const primary = primaryOf(view);
+  if (!primary?.bundle || !self.status) return false;
+  if (primary.ordinal === self.ordinal) return self.status.isWritable && self.status.epoch === view.cluster.epoch;
+  const { replication } = self.status;
+  return (
+    replication !== null &&
+    replication.sourceHost === primary.bundle.ip &&
+    replication.sourcePort === primary.bundle.bundle.ports.mysql &&
+    replication.receiver !== 'off' &&
+    replication.applier === 'on'
+  );
+}
+
+/** KILL may be lost: it is repeated until Mesos reports the end. */
+async function stopTask(context: Context, { input, signal }: Run<void>): Promise<void> {
+  const { clusterId, ordinal } = input;
+  let sentAt = Number.NEGATIVE_INFINITY;
+  await lookUntil(context, clusterId, signal, async () => {
+    const { self } = await gatherMember(context, clusterId, ordinal);
+    if (!self.isLive || !self.launch) return true;
+    if (context.clock.now() - sentAt < killEveryMs) return undefined;
+    sentAt = context.clock.now();
+    await context.call(kill({ taskId: self.launch.taskId, agentId: self.launch.agentId })).catch((error) => context.log.debug({ err: error }, 'KILL was not taken'));
+    return undefined;
+  });
+}
+
+/** A person's intent to delete is recorded for this very bundle before anything of it is destroyed. */
+async function release(context: Context, { input, signal }: Run<void>): Promise<void> {
+  const { clusterId, ordinal } = input;
+  const since = context.clock.now();
+  await lookUntil(context, clusterId, signal, async () => {
+    const { view, self } = await gatherMember(context, clusterId, ordinal);
+    const { bundle } = self;
+    if (!bundle || bundle.state === 'released') return true;
+    if (view.cluster.desired !== 'deleted') throw new Error(`cluster ${clusterId} is to be kept`);
+    if (bundle.state === 'intended' && (await giveUpAttempt(context, self, since))) return true;
+    if (bundle.state === 'reserved') await setBundleState(context.store, context.leader, bundle.id, 'releasing', 'the cluster was deleted');
+    context.market.want(releaseWant(context, bundle));
+    return undefined;
+  });
+}
+
+async function backOff(context: Context, { input, signal }: Run<void>): Promise<void> {
+  const { clusterId, ordinal } = input;
+  const { self } = await gatherMember(context, clusterId, ordinal);
+  const now = context.clock.now();
+  let { retryAt } = self.member;
+  if (retryAt === null || retryAt <= now) {
+    const failures = self.member.failures + 1;
+    retryAt = now + Math.min(backOffMs.first * 2 ** Math.min(failures - 1, 10), backOffMs.max);
+    await setMemberFailure(context.store, context.leader, { clusterId, ordinal, failures, retryAt });
+  }
+  await delay(context.clock, retryAt - now, signal);
+}

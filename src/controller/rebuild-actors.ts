@@ -1,0 +1,172 @@
+/** What the rebuild machine's actors do, and the one place that opens a rebuild by itself. */
+import { fromPromise } from 'xstate';
+import { isGtidSubset, parseGtidSet, subtractGtidSets, isGtidSetEmpty } from '../cluster/gtid-set.ts';
+import { type ErrorCode, Refusal } from '../errors.ts';
+import { type RebuildInput, rebuildMachine } from '../machines/rebuild.ts';
+import { markInitialised, setMemberIncarnation } from '../store/members.ts';
+import { closeRebuild, getRebuild, listRebuilds, openRebuild, setRebuild } from '../store/rebuilds.ts';
+import type { RebuildRow } from '../store/rows.ts';
+import { type Context, emit } from './context.ts';
+import { type ClusterView, gather, isRunning, type MemberView, primaryOf } from './gather.ts';
+import { lookUntil } from './wakes.ts';
+
+/** Automatic rebuilds of one member within an hour; past it a person has to look. */
+const budget = { count: 3, withinMs: 3600_000 } as const;
+const maxAttempts = 5;
+
+/** Opens a rebuild unless one is open; refuses past the budget, so that nothing loops for ever. */
+export async function openRebuildFor(context: Context, view: ClusterView, ordinal: number, reason: string): Promise<void> {
+  if (view.rebuilds.some((rebuild) => rebuild.ordinal === ordinal)) return;
+  const since = context.clock.now() - budget.withinMs;
+  const recent = (await listRebuilds(context.store, view.cluster.id)).filter(
+    (rebuild) => rebuild.ordinal === ordinal && rebuild.startedAt > since && rebuild.requestedBy === 'automation',
+  );
+  if (recent.length >= budget.count) {
+    throw new Refusal('REBUILD_BUDGET', `member ${ordinal} was rebuilt ${recent.length} times within the hour: ${reason}`);
+  }
+  await openRebuild(context.store, {
+    id: context.newId(),
+    clusterId: view.cluster.id,
+    ordinal,
+    reason,
+    requestedBy: 'automation',
+    incarnation: context.newId(),
+    serverUuid: context.newId(),
+    leader: context.leader,
+  });
+  await emit(context, 'rebuild.started', view.cluster, reason, { ordinal });
+  context.wakes.wake(view.cluster.id);
+}
+
+export function provideRebuild(context: Context) {
+  type Args = { input: RebuildInput; signal: AbortSignal };
+  const effect = <T>(run: (context: Context, args: Args) => Promise<T>) =>
+    fromPromise<T, RebuildInput>(({ input, signal }) => run(context, { input, signal }));
+  return rebuildMachine.provide({
+    actors: {
+      check: effect(async (_, { input }) => ({ isOpen: (await getRebuild(context.store, input.rebuildId)).state === 'open' })),
+      leaveVoters: effect(leaveVoters),
+      chooseWay: effect(chooseWay),
+      fill: effect(fill),
+      fail: fromPromise<void, RebuildInput & { readonly error: unknown }>(({ input }) => fail(context, input)),
+    },
+    actions: { logIgnored: () => {} },
+  });
+}
+
+async function read(context: Context, { clusterId, rebuildId }: RebuildInput) {
+  const [view, rebuild] = await Promise.all([gather(context, clusterId), getRebuild(context.store, rebuildId)]);
+  const self = view.members.find((member) => member.ordinal === rebuild.ordinal)!;
+  const primary = primaryOf(view);
+  if (primary?.ordinal === rebuild.ordinal) {
+    throw new Refusal('IS_PRIMARY', 'the primary cannot be rebuilt: hand over first with a switchover');
+  }
+  return { view, rebuild, self, primary };
+}
+
+/** The loop takes the member out of the voters because a rebuild is open; this only waits for it. */
+async function leaveVoters(context: Context, { input, signal }: { input: RebuildInput; signal: AbortSignal }): Promise<void> {
+  await lookUntil(context, input.clusterId, signal, async () => {
+    const { view, rebuild } = await read(context, input);
+    if (view.cluster.epoch === 0) throw new Refusal('NO_PRIMARY', 'there is no primary to rebuild from yet');
+    return view.cluster.rule?.voters.some((voter) => voter.ordinal === rebuild.ordinal) ? undefined : true;
+  });
+}
+
+/**
+ * Own backup volume first: it costs no network. It serves only if the primary has all that it holds, and still has the
+ * logs that follow it. Else CLONE, from a replica if one serves, so that the primary is spared.
+ */
+async function chooseWay(context: Context, { input, signal }: { input: RebuildInput; signal: AbortSignal }): Promise<void> {
+  await lookUntil(context, input.clusterId, signal, async () => {
+    const { view, rebuild, self, primary } = await read(context, input);
+    if (rebuild.way !== null) return true;
+    if (!self.isConnected || !self.status || !primary?.status || !primary.isConnected || view.failover) return undefined;
+    const backup = rebuild.attempts === 0 ? usableBackup(self, primary) : null;
+    const way = backup ? `backup:${backup}` : `clone:${chooseDonor(view, rebuild.ordinal, primary).ordinal}`;
+    await setRebuild(context.store, context.leader, rebuild.id, { way });
+    return true;
+  });
+}
+
+function usableBackup(self: MemberView, primary: MemberView): string | null {
+  const executed = parseGtidSet(primary.status!.gtidExecuted);
+  const purged = parseGtidSet(primary.status!.gtidPurged);
+  const usable = self.status!.backups.filter(({ gtidSet }) => {
+    const held = parseGtidSet(gtidSet);
+    return isGtidSubset(held, executed) && isGtidSetEmpty(subtractGtidSets(purged, held));
+  });
+  return usable.at(-1)?.id ?? null;
+}
+
+function chooseDonor(view: ClusterView, ordinal: number, primary: MemberView): MemberView {
+  const others = view.members.filter((member) => member.ordinal !== ordinal && member.ordinal !== primary.ordinal);
+  return others.find((member) => member.isConnected && isRunning(member) && member.member.phase === 'serving') ?? primary;
+}
+
+async function fill(context: Context, { input, signal }: { input: RebuildInput; signal: AbortSignal }): Promise<void> {
+  let commandId: string | null = null;
+  await lookUntil(context, input.clusterId, signal, async () => {
+    const { view, rebuild, self } = await read(context, input);
+    if (!self.isConnected || !self.status || !self.launch) return undefined;
+    const { status } = self;
+    // After a relaunch the executor has its secrets only from `start`, which the member machine sends first.
+    if (status.instance === 'none' || status.instance === 'starting') return undefined;
+    if (status.incarnation === rebuild.incarnation && status.isInitialised && status.instance === 'running') {
+      await finish(context, view, rebuild);
+      return true;
+    }
+    commandId ??= `rebuild.${rebuild.id}.${rebuild.attempts}`;
+    if (status.work?.commandId === commandId) {
+      if (status.work.outcome === 'failed') throw new Refusal((status.work.code ?? 'INTERNAL') as ErrorCode, status.work.message ?? 'the rebuild failed');
+      return undefined;
+    }
+    await context.executors.send(
+      self.launch.taskId,
+      {
+        kind: 'rebuild',
+        incarnation: rebuild.incarnation,
+        serverUuid: rebuild.serverUuid,
+        serverId: rebuild.serverId,
+        from: sourceOf(view, rebuild),
+      },
+      { epoch: view.cluster.epoch, timeoutMs: 15_000, signal, id: commandId },
+    );
+    return undefined;
+  });
+}
+
+function sourceOf(view: ClusterView, rebuild: RebuildRow) {
+  const [kind, what] = (rebuild.way ?? '').split(':') as [string, string];
+  if (kind === 'backup') return { kind: 'backup' as const, backupId: what };
+  const donor = view.members.find((member) => member.ordinal === Number(what));
+  if (!donor?.bundle) throw new Error(`donor ${what} has no bundle`);
+  return { kind: 'clone' as const, donor: { host: donor.bundle.ip, port: donor.bundle.bundle.ports.mysql } };
+}
+
+/** The volume says that it holds the new incarnation: only now does the member's row say so too. */
+async function finish(context: Context, view: ClusterView, rebuild: RebuildRow): Promise<void> {
+  const { clusterId, ordinal, incarnation, serverUuid, serverId } = rebuild;
+  await setMemberIncarnation(context.store, context.leader, { clusterId, ordinal, incarnation, serverUuid, serverId });
+  await markInitialised(context.store, context.leader, { clusterId, ordinal, incarnation, at: context.clock.now() });
+  await closeRebuild(context.store, context.leader, rebuild.id, { state: 'done' });
+  await emit(context, 'rebuild.done', view.cluster, `filled anew from ${rebuild.way}`, { ordinal });
+  context.wakes.wake(clusterId);
+}
+
+async function fail(context: Context, input: RebuildInput & { readonly error: unknown }): Promise<void> {
+  const rebuild = await getRebuild(context.store, input.rebuildId);
+  if (rebuild.state !== 'open') return;
+  const { error } = input;
+  const message = error instanceof Error ? error.message : 'the deadline passed';
+  context.log.warn({ err: error, rebuild: rebuild.id, way: rebuild.way }, 'a try of the rebuild failed');
+  const attempts = rebuild.attempts + 1;
+  const isHopeless = error instanceof Refusal && (error.code === 'IS_PRIMARY' || error.code === 'NO_PRIMARY');
+  if (attempts < maxAttempts && !isHopeless) {
+    await setRebuild(context.store, context.leader, rebuild.id, { way: null, attempts });
+    return;
+  }
+  const code = error instanceof Refusal ? error.code : 'INTERNAL';
+  await closeRebuild(context.store, context.leader, rebuild.id, { state: 'failed', code, message });
+  await emit(context, 'rebuild.failed', { id: rebuild.clusterId, name: '' }, message, { ordinal: rebuild.ordinal });
+}

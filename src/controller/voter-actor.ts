@@ -1,0 +1,90 @@
+/** Carries out the next single step of the voters (cluster/voter-steps.ts decides it). */
+import { isGtidSubset, parseGtidSet } from '../cluster/gtid-set.ts';
+import { nextVoterStep, type ObservedVoters } from '../cluster/voter-steps.ts';
+import { acknowledgements } from '../cluster/voters.ts';
+import { storeRule } from '../store/clusters.ts';
+import type { Context } from './context.ts';
+import { type ClusterView, isRunning, type MemberView, primaryOf, proofOfEnd } from './gather.ts';
+
+const stepTimeoutMs = 10_000;
+/** A replica this close to the primary counts as caught up. */
+const lagMaxMs = 2000;
+
+/** True when something was changed: look again at once. */
+export async function stepVoters(context: Context, view: ClusterView): Promise<boolean> {
+  const { cluster } = view;
+  const primary = primaryOf(view);
+  if (!cluster.rule || !primary?.launch || cluster.activatedAt === null || !primary.status?.isWritable) return false;
+  const observed = observe(view, primary);
+  const step = nextVoterStep(cluster.rule, wantedOf(view), observed);
+  if (step.kind === 'none') return false;
+  context.log.info({ cluster: cluster.name, step: step.kind, reason: step.reason }, 'next step of the voters');
+  const options = { epoch: cluster.epoch, timeoutMs: stepTimeoutMs };
+  const store = (rule: NonNullable<typeof cluster.rule>) =>
+    storeRule(context.store, context.leader, { clusterId: cluster.id, epoch: cluster.epoch, fromVersion: cluster.rule!.version, rule });
+  try {
+    if (step.kind === 'storeRule') return await store(step.rule);
+    if (step.kind === 'setVoter') {
+      const { launch } = view.members.find((member) => member.ordinal === step.ordinal)!;
+      await context.executors.send(launch!.taskId, { kind: 'setVoter', isVoter: step.isVoter }, options);
+      return true;
+    }
+    await context.executors.send(
+      primary.launch.taskId,
+      { kind: 'setAcknowledgements', k: step.k, timeoutMs: stepTimeoutMs - 2000 },
+      options,
+    );
+    return step.thenRule === null ? true : await store(step.thenRule);
+  } catch (error) {
+    // The next tick decides anew from what is there then.
+    context.log.warn({ err: error, step: step.kind }, 'a step of the voters failed');
+    return false;
+  }
+}
+
+function wantedOf(view: ClusterView): Parameters<typeof nextVoterStep>[1] {
+  const { cluster, members, rebuilds } = view;
+  const replicas = members
+    .filter(({ ordinal, member }) => ordinal !== cluster.primary && member.desired === 'present')
+    .filter(({ ordinal }) => !rebuilds.some((rebuild) => rebuild.ordinal === ordinal))
+    .filter((member) => isWanted(view, member))
+    .map(({ ordinal, member }) => ({ ordinal, incarnation: member.incarnation }));
+  return { replicas, k: acknowledgements(cluster.spec.members, cluster.spec.durability) };
+}
+
+/**
+ * A voter whose instance has provably ended leaves while the others can still give k: a second loss then finds a rule
+ * that the rest can meet. Members that serve are wanted; one that is merely silent keeps its place.
+ */
+function isWanted(view: ClusterView, member: MemberView): boolean {
+  if (proofOfEnd(member)) return false;
+  const isVoter = view.cluster.rule!.voters.some((voter) => voter.ordinal === member.ordinal && voter.incarnation === member.member.incarnation);
+  return isVoter || member.member.phase === 'serving';
+}
+
+function observe(view: ClusterView, primary: MemberView): ObservedVoters {
+  return {
+    primaryK: primary.isConnected && primary.status?.isWritable ? (primary.status.semiSync.isSource ? primary.status.semiSync.k : 0) : null,
+    members: view.members
+      .filter(({ ordinal }) => ordinal !== primary.ordinal)
+      .map((member) => ({
+        ordinal: member.ordinal,
+        incarnation: member.status?.incarnation ?? member.member.incarnation,
+        acknowledges: acknowledges(member),
+        isCaughtUp: isCaughtUp(member, primary),
+      })),
+  };
+}
+
+function acknowledges(member: MemberView): 'yes' | 'no' | 'unknown' {
+  if (proofOfEnd(member)) return 'no';
+  if (!member.isConnected || !member.status || !isRunning(member)) return 'unknown';
+  return member.status.semiSync.isReplica ? 'yes' : 'no';
+}
+
+function isCaughtUp(member: MemberView, primary: MemberView): boolean {
+  const { status } = member;
+  if (!member.isConnected || !status || status.replication?.receiver !== 'on' || status.replication.applier !== 'on') return false;
+  const isNear = status.lagMs !== null && status.lagMs < lagMaxMs;
+  return isNear || isGtidSubset(parseGtidSet(primary.status!.gtidExecuted), parseGtidSet(status.gtidExecuted));
+}
