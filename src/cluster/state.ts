@@ -1,0 +1,149 @@
+/**
+ * The state of a cluster and why, derived from facts; never stored to decide. docs/states.md explains each.
+ * The first that applies, from top to bottom:
+ *
+ *   deleted       nothing is left
+ *   deleting      a person asked for it
+ *   failing-over  a failover or switchover is open
+ *   creating      no primary took writes yet, or a member never had data
+ *   blocked       the primary is not writable, or its commits do not complete
+ *   degraded      fewer members serve than were asked for
+ *   ready         all serve
+ *
+ * Conditions stand beside the state, at most one of a type; that it is there means that it holds.
+ */
+import type { ClusterSpec, ClusterState, Condition, MemberRole, VoterRule } from './types.ts';
+import { acknowledgements } from './voters.ts';
+
+export interface MemberFacts {
+  readonly ordinal: number;
+  readonly role: MemberRole;
+  /** Task runs, executor answers. */
+  readonly isLive: boolean;
+  /** A writable primary, or a replica that follows and has caught up. */
+  readonly isServing: boolean;
+  /** Its data volume was filled once. */
+  readonly isInitialised: boolean;
+  /** Why no offer fits, when it waits for one. */
+  readonly waitingForResources: string | null;
+  /** It cannot start or join, and only a person or a rebuild helps. */
+  readonly refusal: { readonly code: string; readonly message: string } | null;
+}
+
+export interface StateFacts {
+  readonly spec: ClusterSpec;
+  readonly desired: 'present' | 'deleted';
+  readonly deletedAt: number | null;
+  readonly epoch: number;
+  readonly primary: number | null;
+  /** The primary of this epoch was seen writable once. */
+  readonly isActivated: boolean;
+  readonly isPrimaryWritable: boolean;
+  /** Its last heartbeat commit is younger than the lease. */
+  readonly isPrimaryCommitting: boolean;
+  readonly rule: VoterRule | null;
+  readonly members: readonly MemberFacts[];
+  readonly openFailover: { readonly kind: 'first' | 'failover' | 'switchover'; readonly startedAt: number } | null;
+  /** Of the newest failover, when it was refused. */
+  readonly failoverRefusal: { readonly code: string; readonly message: string } | null;
+  /** Conditions of the last derivation: their `since` is kept. */
+  readonly previous: readonly Condition[];
+  /** UTC milliseconds. */
+  readonly now: number;
+}
+
+export const conditionTypes = [
+  'Ready',
+  'Degraded',
+  'WritesBlocked',
+  'FailingOver',
+  'FailoverRefused',
+  'WaitingForResources',
+  'MemberRefused',
+  'DurabilityReduced',
+  'Deleting',
+] as const;
+export type ConditionType = (typeof conditionTypes)[number];
+
+/** Total: any facts give exactly one state. */
+export function deriveState(facts: StateFacts): { state: ClusterState; conditions: Condition[] } {
+  const state = pickState(facts);
+  const conditions: Condition[] = [];
+  const add = (type: ConditionType, reason: string, message: string) => {
+    const since = facts.previous.find((one) => one.type === type)?.since ?? facts.now;
+    conditions.push({ type, since, reason, message });
+  };
+  if (state === 'deleted') return { state, conditions };
+  if (state === 'deleting') {
+    add('Deleting', 'AskedFor', `${facts.members.length} members are being released`);
+    return { state, conditions };
+  }
+  addPrimaryConditions(facts, state, add);
+  addMemberConditions(facts, state, add);
+  return { state, conditions };
+}
+
+function pickState(facts: StateFacts): ClusterState {
+  if (facts.deletedAt !== null) return 'deleted';
+  if (facts.desired === 'deleted') return 'deleting';
+  if (facts.openFailover && facts.openFailover.kind !== 'first') return 'failing-over';
+  // After the first epoch an epoch that is not activated is a broken failover, not a creation.
+  if (facts.epoch === 0 || (facts.epoch === 1 && !facts.isActivated)) return 'creating';
+  if (!canWrite(facts)) return 'blocked';
+  if (facts.epoch === 1 && facts.members.some((member) => !member.isInitialised)) return 'creating';
+  return countServing(facts) < facts.spec.members ? 'degraded' : 'ready';
+}
+
+type Add = (type: ConditionType, reason: string, message: string) => void;
+
+function addPrimaryConditions(facts: StateFacts, state: ClusterState, add: Add): void {
+  const { primary, openFailover, failoverRefusal, rule, spec } = facts;
+  if (state === 'ready') add('Ready', 'AllServe', `All ${spec.members} members serve, member ${primary} takes writes`);
+  if (state === 'failing-over' && openFailover)
+    add('FailingOver', openFailover.kind === 'failover' ? 'Failover' : 'Switchover', 'The primary is being changed');
+  if (state === 'blocked') {
+    const [reason, message] = whyBlocked(facts);
+    add('WritesBlocked', reason, message);
+    if (failoverRefusal) add('FailoverRefused', failoverRefusal.code, failoverRefusal.message);
+  }
+  const k = acknowledgements(spec.members, spec.durability);
+  if (state !== 'creating' && rule && rule.k < k)
+    add('DurabilityReduced', 'TooFewVoters', `Commits wait for ${rule.k} acknowledgements, ${k} are asked for`);
+}
+
+function whyBlocked({ primary, isPrimaryWritable, rule }: StateFacts): [reason: string, message: string] {
+  if (primary === null) return ['NoPrimary', 'There is no primary'];
+  if (!isPrimaryWritable) return ['PrimaryNotWritable', `The primary, member ${primary}, does not take writes`];
+  if (rule && rule.k > 0)
+    return ['CommitsWait', `Commits on member ${primary} do not complete; each waits for ${rule.k} acknowledgements`];
+  return ['CommitsWait', `Commits on member ${primary} do not complete`];
+}
+
+function addMemberConditions(facts: StateFacts, state: ClusterState, add: Add): void {
+  const { members, spec } = facts;
+  const away = members.filter((member) => !member.isServing);
+  if (countServing(facts) < spec.members && state !== 'creating') {
+    const words = away.map((member) => `${member.ordinal} (${member.isLive ? 'joins' : 'away'})`);
+    const who = words.length > 0 ? `: not ${words.join(', ')}` : '';
+    add('Degraded', 'FewerMembers', `${countServing(facts)} of ${spec.members} members serve${who}`);
+  }
+  const waiting = members.filter((member) => member.waitingForResources !== null);
+  if (waiting.length > 0) {
+    const words = waiting.map((member) => `member ${member.ordinal}: ${member.waitingForResources}`);
+    add('WaitingForResources', 'NoOfferFits', words.join('; '));
+  }
+  const refused = members.flatMap(({ ordinal, refusal }) => (refusal ? [{ ordinal, ...refusal }] : []));
+  const first = refused[0];
+  if (first) {
+    const words = refused.map((one) => `member ${one.ordinal}: ${one.message} (${one.code})`);
+    add('MemberRefused', first.code, words.join('; '));
+  }
+}
+
+function canWrite({ primary, isPrimaryWritable, isPrimaryCommitting }: StateFacts): boolean {
+  return primary !== null && isPrimaryWritable && isPrimaryCommitting;
+}
+
+function countServing({ members }: StateFacts): number {
+  return members.filter((member) => member.isServing).length;
+}
