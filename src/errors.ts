@@ -5,6 +5,13 @@
 export const errors = {
   BAD_REQUEST: { status: 400, title: 'The request is not valid', todo: 'Mend every fault listed under `faults`.' },
   UNAUTHORIZED: { status: 401, title: 'No valid token', todo: 'Send `Authorization: Bearer <token>`.' },
+  FORBIDDEN: {
+    status: 403,
+    title: 'The caller may not do this',
+    todo: 'Use a token with the role that `detail` names.',
+  },
+  METHOD_NOT_ALLOWED: { status: 405, title: 'The path does not take this method', todo: 'Look at the header `Allow`.' },
+  REQUEST_TIMEOUT: { status: 408, title: 'The request came too slowly', todo: 'Send it again.' },
   NOT_FOUND: { status: 404, title: 'There is no such thing', todo: 'Look at the list of its kind.' },
   NAME_TAKEN: {
     status: 409,
@@ -28,6 +35,26 @@ export const errors = {
   },
   TOO_LARGE: { status: 413, title: 'The body is too large', todo: 'Send less.' },
   UNSUPPORTED_MEDIA: { status: 415, title: 'The body is not JSON', todo: 'Send `Content-Type: application/json`.' },
+  NO_PRIMARY: {
+    status: 409,
+    title: 'The cluster has no primary yet',
+    todo: 'Wait until it is ready.',
+  },
+  MEMBER_IS_PRIMARY: {
+    status: 409,
+    title: 'The member is the primary',
+    todo: 'Switch over to another member first.',
+  },
+  NO_BACKUP_VOLUME: {
+    status: 422,
+    title: 'The cluster has no backup volume',
+    todo: 'Create a cluster with `volumes.backup`.',
+  },
+  TOO_MANY_STREAMS: {
+    status: 503,
+    title: 'Too many streams are open',
+    todo: 'Close some, or read without `watch` and `follow`.',
+  },
   NEVER_PLACEABLE: {
     status: 422,
     title: 'No agent could ever hold a member',

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createAuthority, issueMemberCertificate } from '../../src/channel/certificates.ts';
 import { delay, realClock } from '../../src/clock.ts';
-import { connect, type Login, type Session } from '../../src/mysql/connection.ts';
+import { connect, errorNumber, type Login, type Session } from '../../src/mysql/connection.ts';
 import { type Distribution, findDistribution } from '../../src/mysql/distribution.ts';
 import { type MyCnf, renderAutoCnf, renderMyCnf } from '../../src/mysql/my-cnf.ts';
 import { copyTemplate, ensureTemplate } from '../../src/mysql/template.ts';
@@ -58,7 +58,7 @@ export interface Instance {
   readonly caPem: string;
   readonly caFile: string;
   readonly pid: number;
-  /** root over the socket, no password; opened anew by start(). */
+  /** root over the socket (or selvedge, when root is dropped); opened anew by start(). */
   readonly root: Session;
   start(args?: readonly string[]): Promise<void>;
   /** SIGTERM and wait. */
@@ -143,7 +143,7 @@ function createInstance({ distribution, dir, cnf, args, caPem }: Parts): Instanc
   };
   const start = async (more: readonly string[] = []) => {
     child = spawnMysqld(distribution, join(dir, 'my.cnf'), [...args, ...more]);
-    root = await waitForLogin(child, () => login({ user: 'root' }), errorLog);
+    root = await waitForLogin(child, () => loginAsOwner(login), errorLog);
   };
   return {
     address: cnf.address,
@@ -188,6 +188,16 @@ function spawnMysqld(distribution: Distribution, cnfFile: string, args: readonly
     stdio: 'ignore',
     env: { ...process.env, MYSQLD_PARENT_PID: String(process.pid) },
   });
+}
+
+/** root while there is one, else our own account. */
+async function loginAsOwner(login: (who: Login) => Promise<Session>): Promise<Session> {
+  try {
+    return await login({ user: 'root' });
+  } catch (error) {
+    if (errorNumber(error) !== 1045) throw error;
+    return login({ user: 'selvedge' });
+  }
 }
 
 async function waitForLogin(

@@ -1,0 +1,20 @@
+-- Schema `selvedge` of every member. Run on each member with sql_log_bin = 0 and never replicated, so that it makes no
+-- GTIDs; the rows in it are replicated. Statements end with a semicolon at the end of a line and may run again.
+
+CREATE DATABASE IF NOT EXISTS selvedge CHARACTER SET utf8mb4;
+
+-- One row, id 1, committed by the primary every second: it proves that commits complete, and replicas measure their lag by it.
+CREATE TABLE IF NOT EXISTS selvedge.heartbeat (
+  id TINYINT UNSIGNED NOT NULL PRIMARY KEY,
+  epoch BIGINT UNSIGNED NOT NULL,
+  member INT UNSIGNED NOT NULL,
+  at_ms BIGINT UNSIGNED NOT NULL
+) ENGINE = InnoDB;
+
+-- First transaction of each primary: binary logs alone tell who was the primary, and when.
+CREATE TABLE IF NOT EXISTS selvedge.epoch (
+  epoch BIGINT UNSIGNED NOT NULL PRIMARY KEY,
+  member INT UNSIGNED NOT NULL,
+  server_uuid CHAR(36) CHARACTER SET ascii NOT NULL,
+  at_ms BIGINT UNSIGNED NOT NULL
+) ENGINE = InnoDB;
