@@ -1,0 +1,58 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, expect, test } from 'vitest';
+import { cloneFrom, cloneLocal, readCloneProgress, readCloneStatus, restartExitCode } from '../../src/mysql/clone.ts';
+import { readGtids } from '../../src/mysql/gtid.ts';
+import { readAccess } from '../../src/mysql/read-only.ts';
+import { destroyInstances } from './instance.ts';
+import { accounts, loginOwn, makeWritable, startMember } from './member.ts';
+
+afterEach(destroyInstances);
+
+test('a member filled from a donor has its data, its set and its accounts, and asks to be started again', async () => {
+  const [donor, recipient] = await Promise.all([startMember(), startMember()]);
+  await makeWritable(donor, 0);
+  await donor.session.query('CREATE DATABASE shop');
+  await donor.session.query('CREATE TABLE shop.item (id INT PRIMARY KEY)');
+  await donor.session.query('INSERT INTO shop.item VALUES (1), (2)');
+  const { executed } = await readGtids(donor.session);
+  expect(await readCloneProgress(recipient.session)).toBeNull();
+
+  const { address: host, port } = donor.instance;
+  await cloneFrom(recipient.session, { host, port, ...accounts.clone });
+  expect(await recipient.instance.ended()).toBe(restartExitCode);
+  await recipient.instance.start();
+
+  const session = await loginOwn(recipient.instance);
+  expect(await readCloneStatus(session)).toEqual({ state: 'Completed', error: '', gtidExecuted: executed });
+  expect(await readGtids(session)).toEqual({ executed, purged: executed });
+  expect(await readAccess(session)).toEqual({ isSuperReadOnly: true, isReadOnly: true, isOffline: true });
+  expect(await session.query('SELECT id FROM shop.item')).toEqual([{ id: 1 }, { id: 2 }]);
+  const progress = await readCloneProgress(session);
+  expect(progress?.stage).toBe('RECOVERY');
+  expect(progress?.doneBytes).toBeGreaterThan(0);
+});
+
+test('a clone with a wrong password is refused and changes no data', async () => {
+  const [donor, recipient] = await Promise.all([startMember(), startMember()]);
+  const { address: host, port } = donor.instance;
+
+  const clone = cloneFrom(recipient.session, { host, port, user: accounts.clone.user, password: 'wrong' });
+
+  await expect(clone).rejects.toMatchObject({ errno: 3862 });
+  const status = await readCloneStatus(recipient.session);
+  expect(status).toMatchObject({ state: 'Failed', error: expect.stringContaining('3862') });
+  expect(await recipient.session.query('SELECT 1 AS one')).toEqual([{ one: 1 }]);
+});
+
+test('a local clone of a read-only member is a data directory without an identity', async () => {
+  const { instance, session } = await startMember();
+  const copy = join(instance.dir, 'backup', 'copy');
+
+  await cloneLocal(session, copy);
+
+  expect(existsSync(join(copy, 'mysql.ibd'))).toBe(true);
+  expect(readdirSync(copy)).not.toContain('auto.cnf');
+  expect(await readCloneStatus(session)).toEqual({ state: 'Completed', error: '', gtidExecuted: '' });
+  await expect(cloneLocal(session, copy)).rejects.toMatchObject({ errno: 1007 });
+});
