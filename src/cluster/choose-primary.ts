@@ -12,6 +12,7 @@
 import type { GtidSet } from './gtid-set.ts';
 import {
   countGtids,
+  emptyGtidSet,
   formatGtidSet,
   isGtidSetEmpty,
   isGtidSubset,
@@ -21,7 +22,7 @@ import {
 } from './gtid-set.ts';
 import type { VoterRule } from './types.ts';
 import type { Facts, PromotionFacts, ReachedMember } from './voters.ts';
-import { countedVoters, findReachedPrimary, isPromotionSafe, readSet } from './voters.ts';
+import { countedVoters, findReachedPrimary, isPromotionSafe, knownOfPrimary } from './voters.ts';
 
 export interface ChooseInput extends PromotionFacts {
   readonly rule: VoterRule;
@@ -74,9 +75,9 @@ export function choosePrimary(input: ChooseInput): PrimaryChoice {
   if (fault) return fault;
   if (!safety.safe) return chooseWithLoss(input, holders, safety);
 
-  const lastKnown = parseGtidSet(input.lastKnownPrimaryGtid);
   const held = unionGtidSets(...holders.map((one) => one.gtids));
-  const required = unionGtidSets(held, lastKnown, primary ? parseGtidSet(primary.gtid) : held);
+  const known = knownOfPrimary(rule, input) ?? emptyGtidSet;
+  const required = unionGtidSets(held, known, primary ? parseGtidSet(primary.gtid) : emptyGtidSet);
   const complete = holders.filter((one) => isGtidSubset(required, one.gtids));
   const fit = complete.filter((one) => one.isApplierRunning);
   const chosen = input.candidate === undefined ? fit[0] : fit.find((one) => one.ordinal === input.candidate);
@@ -147,8 +148,9 @@ function chooseWithLoss(
 }
 
 /** The same facts give the same sentence: it can be quoted and compared. */
-function stateLoss({ rule, lastKnownPrimaryGtid }: ChooseInput, best: Holder): string {
-  const lastKnown = readSet(lastKnownPrimaryGtid);
+function stateLoss(input: ChooseInput, best: Holder): string {
+  const { rule } = input;
+  const lastKnown = knownOfPrimary(rule, input);
   const missing = lastKnown && subtractGtidSets(lastKnown, best.gtids);
   const known = !missing
     ? 'what the primary had is not known'

@@ -91,6 +91,8 @@ export interface VoterRule {
   readonly voters: readonly Voter[];
   /** Acknowledgements that a commit waits for; 0 = semi-sync off. */
   readonly k: number;
+  /** GTID set that the primary held when it was chosen: everything of earlier epochs. Absent = nothing. */
+  readonly base?: string | undefined;
 }
 
 export interface Voter {

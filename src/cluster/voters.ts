@@ -6,9 +6,8 @@
  *   every transaction that was or can be acknowledged in this epoch is on the primary and on at least k of R.
  * With |R| - k + 1 of R reached and frozen, at most k - 1 of R are left out. So every acknowledged transaction is on a
  * reached member, and the left out are too few to acknowledge another one.
- * Transactions of earlier epochs: the primary held them all when it was chosen. That set is the least that
- * `lastKnownPrimaryGtid` may be, and it must be covered as well; without it a replica that was repointed and had not
- * caught up would count as if it held the past.
+ * Transactions of earlier epochs: the primary held them all when it was chosen. That set is the rule's `base` and must
+ * be covered as well; without it a replica that was repointed and had not caught up would count as if it held the past.
  * With k = 0 the invariant says nothing: only the old primary's final set will do, its own or one read after it could
  * take no more writes.
  */
@@ -38,7 +37,7 @@ export interface ReachedMember {
 }
 
 export interface PromotionFacts {
-  /** Newest executed set seen on the primary of the rule's epoch; at least what it held when it was chosen. */
+  /** Newest executed set seen on the primary of the rule's epoch; '' when none was. The rule's base is added to it. */
   readonly lastKnownPrimaryGtid: string;
   /** It was read when the primary could provably take no more writes (demoted, or its mysqld has ended since). */
   readonly isLastKnownFinal: boolean;
@@ -105,7 +104,7 @@ export function isPromotionSafe(
   reached: readonly ReachedMember[],
   facts: PromotionFacts,
 ): PromotionSafety {
-  const lastKnown = readSet(facts.lastKnownPrimaryGtid);
+  const lastKnown = knownOfPrimary(rule, facts);
   const counted = countedVoters(rule, reached);
   const primary = findReachedPrimary(rule, reached);
   const needs = promotionNeeds(rule);
@@ -166,16 +165,26 @@ export function firstRule(input: FirstRuleInput): VoterRule {
  * Rule to store at the commit point of a failover. All other replica voters stay, the unreached among them: one may
  * come back with acknowledging still switched on. The old primary stays only when it was demoted (it holds everything
  * and follows); after a crash it leaves, and comes back as a new voter when it has caught up. k stays: with too few
- * left the new primary blocks rather than lies.
+ * left the new primary blocks rather than lies. `held` is what the chosen member holds (`catchUpTo`): it becomes the base.
+ * Without it the old base stays, and a second failover relies on `lastKnownPrimaryGtid` alone for what came after.
  */
 export function ruleAfterPromotion(
   rule: VoterRule,
-  change: { readonly chosen: number; readonly isPrimaryDemoted: boolean },
+  change: { readonly chosen: number; readonly isPrimaryDemoted: boolean; readonly held?: string | undefined },
 ): VoterRule {
   const voters = rule.voters.filter((voter) => voter.ordinal !== rule.primary || change.isPrimaryDemoted);
   if (!voters.some((voter) => voter.ordinal === change.chosen))
     throw new Error(`Member ${change.chosen} is no voter of epoch ${rule.epoch}`);
-  return { epoch: rule.epoch + 1, version: 1, primary: change.chosen, voters, k: rule.k };
+  const base = change.held ?? rule.base;
+  const next = { epoch: rule.epoch + 1, version: 1, primary: change.chosen, voters, k: rule.k };
+  return base === undefined ? next : { ...next, base };
+}
+
+/** All that the primary is known to have had; null when it cannot be read. */
+export function knownOfPrimary(rule: VoterRule, facts: PromotionFacts): GtidSet | null {
+  const base = readSet(rule.base ?? '');
+  const lastKnown = readSet(facts.lastKnownPrimaryGtid);
+  return base && lastKnown && unionGtidSets(base, lastKnown);
 }
 
 /** null when the text is no GTID set: what a member says is input from outside. */

@@ -23,7 +23,6 @@ export class VoterWorld {
   wanted: WantedVoters = { replicas: [], k: 0 };
   primaryK = 0;
   log: number[] = [];
-  floor: number[] = [];
   readonly acknowledged = new Set<number>();
   promotions = 0;
   private lastId = 0;
@@ -127,7 +126,7 @@ export class VoterWorld {
   }
 
   private facts() {
-    return { lastKnownPrimaryGtid: gtidsOf(this.floor), isLastKnownFinal: false };
+    return { lastKnownPrimaryGtid: '', isLastKnownFinal: false };
   }
 
   /** Acknowledged transactions that a promotion called safe would lose. */
@@ -151,10 +150,10 @@ export class VoterWorld {
     const lost = [...this.acknowledged].filter((id) => !log.includes(id));
     if (lost.length > 0) throw new Error(`promoted ${choice.ordinal} without ${lost}`);
 
-    this.rule = ruleAfterPromotion(this.rule, { chosen: choice.ordinal, isPrimaryDemoted: false });
+    const held = choice.catchUpTo;
+    this.rule = ruleAfterPromotion(this.rule, { chosen: choice.ordinal, isPrimaryDemoted: false, held });
     this.promotions++;
     this.log = [...log];
-    this.floor = [...log];
     this.primaryK = this.rule.k;
     this.members.forEach((member, ordinal) => {
       const isPrefix = member.held.every((id, index) => id === log[index]);

@@ -67,6 +67,12 @@ describe('isPromotionSafe', () => {
     expect(check(rule(3, 1), [member(1, 5), member(2, 3)], gtids(6))).toBe('last-known-missing');
   });
 
+  test('what the primary held when it was chosen must be covered although nothing newer is known', () => {
+    expect(check({ ...rule(3, 1), base: gtids(4) }, [member(1, 3), member(2, 3)])).toBe('last-known-missing');
+    expect(check({ ...rule(3, 1), base: gtids(4) }, [member(1, 3), member(2, 4)])).toBe('voters');
+    expect(check({ ...rule(3, 1), base: 'nonsense' }, [member(1, 3), member(2, 4)])).toBe('unreadable');
+  });
+
   test('a member counts once, with its own incarnation, its memory and a readable set', () => {
     const good = member(1, 5);
 
@@ -113,6 +119,14 @@ describe('rules', () => {
     expect(promoted(false)).toMatchObject({ epoch: 4, version: 1, primary: 2, k: 1 });
     expect(promoted(false).voters.map((voter) => voter.ordinal)).toEqual([1, 2]);
     expect(promoted(true).voters.map((voter) => voter.ordinal)).toEqual([0, 1, 2]);
+  });
+
+  test('what the chosen member holds becomes the base', () => {
+    const change = { chosen: 2, isPrimaryDemoted: false };
+    const next = ruleAfterPromotion(rule(3, 1), { ...change, held: gtids(9) });
+
+    expect(next.base).toBe(gtids(9));
+    expect(ruleAfterPromotion({ ...next, voters: rule(3, 1).voters, primary: 0 }, change).base).toBe(gtids(9));
   });
 
   test('who is no voter cannot be the next primary', () => {
