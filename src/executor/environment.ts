@@ -1,4 +1,5 @@
 /** What the agent tells its executor by the environment. Durations are stout's text: `15mins`, `250ms`, `2secs`. */
+import { join } from 'node:path';
 import { z } from 'zod';
 
 const unitMs: Record<string, number> = {
@@ -38,7 +39,9 @@ const schema = z.object({
   MESOS_EXECUTOR_AUTHENTICATION_TOKEN: z.string().optional(),
   MESOS_SUBSCRIPTION_BACKOFF_MAX: duration(2000),
   MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD: duration(5000),
-  SELVEDGE_LOG_LEVEL: z.string().default('info'),
+  /** Where MySQL distributions and templates are kept on the agent; shared by all executors there. */
+  SELVEDGE_CACHE_DIR: z.string().optional(),
+  SELVEDGE_ALLOW_UNTESTED_VERSION: z.enum(['0', '1']).default('0'),
   /** Short directory for the Unix socket of mysqld: paths of sockets end at 107 bytes. */
   SELVEDGE_RUN_DIR: z.string().default('/tmp'),
 });
@@ -52,7 +55,8 @@ export interface ExecutorEnvironment {
   readonly authenticationToken: string | null;
   readonly subscriptionBackoffMs: number;
   readonly shutdownGraceMs: number;
-  readonly logLevel: string;
+  readonly cacheDir: string;
+  readonly allowUntestedVersion: boolean;
   readonly runRoot: string;
 }
 
@@ -72,7 +76,8 @@ export function parseEnvironment(env: Readonly<Record<string, string | undefined
     authenticationToken: value.MESOS_EXECUTOR_AUTHENTICATION_TOKEN ?? null,
     subscriptionBackoffMs: value.MESOS_SUBSCRIPTION_BACKOFF_MAX,
     shutdownGraceMs: value.MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD,
-    logLevel: value.SELVEDGE_LOG_LEVEL,
+    cacheDir: value.SELVEDGE_CACHE_DIR ?? join(value.MESOS_SANDBOX ?? value.MESOS_DIRECTORY, 'cache'),
+    allowUntestedVersion: value.SELVEDGE_ALLOW_UNTESTED_VERSION === '1',
     runRoot: value.SELVEDGE_RUN_DIR,
   };
 }

@@ -49,3 +49,8 @@ export async function openMemberState(volume: Volume): Promise<MemberStateFile> 
     },
   };
 }
+
+/** A state that is never stored, for volumes that are not ours: nothing may be written there. */
+export function createTransientState(): MemberStateFile {
+  return { get: () => initial, update: () => Promise.reject(new Error('the data volume is not ours')) };
+}

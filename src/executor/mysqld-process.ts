@@ -2,7 +2,7 @@
  * One mysqld as a child process. It is started through `flock -n -F <volume>/lock`: flock becomes mysqld and the lock
  * lives exactly as long as mysqld does, so a second one on the same volume cannot start (two raced on one data
  * directory once: 12 GB of log in ten minutes). It stays in the executor's session and process group: that is how the
- * agent's kill finds it.
+ * agent's kill finds it. And it dies with the executor (`setpriv --pdeathsig`): without one nobody could fence it.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
@@ -45,7 +45,8 @@ export function spawnMysqld(options: ProcessOptions): MysqldProcess {
   const log = openSync(options.logPath, 'a', 0o600);
   let child: ChildProcess;
   try {
-    child = spawn('flock', ['-n', '-E', String(LOCKED), '-F', options.lockPath, ...options.argv], {
+    const flock = ['flock', '-n', '-E', String(LOCKED), '-F', options.lockPath];
+    child = spawn('setpriv', ['--pdeathsig', 'KILL', ...flock, ...options.argv], {
       cwd: options.cwd,
       env: { ...options.env, MYSQLD_PARENT_PID: String(process.pid) },
       stdio: ['ignore', log, log],
@@ -75,6 +76,12 @@ export function spawnMysqld(options: ProcessOptions): MysqldProcess {
       if (!hasExited) child.kill(name);
     },
   };
+}
+
+/** How a process ended, in words. */
+export function describeExit(exit: Exit): string {
+  if (exit.kind === 'ended') return exit.signal ?? `exit code ${exit.exitCode}`;
+  return exit.kind === 'restart' ? 'it asked to be started again' : 'another process holds the lock of the volume';
 }
 
 /** SIGKILL, then waits until the process is reaped. Throws when the kernel does not end it within a minute (a hung disk). */

@@ -1,0 +1,148 @@
+/**
+ * A running mysqld with its sessions. Three persistent sessions are opened at once, because later no login may work
+ * (account statements that wait for an acknowledgement lock everybody out): `admin` for commands, `probe` for status,
+ * `beat` for the heartbeat, whose commit may wait for long.
+ */
+import { rm } from 'node:fs/promises';
+import { userInfo } from 'node:os';
+import { type Clock, delay } from '../clock.ts';
+import { Refusal } from '../errors.ts';
+import { ensureOwnAccount, ownUser } from '../mysql/accounts.ts';
+import { connect, type Session } from '../mysql/connection.ts';
+import type { Distribution } from '../mysql/distribution.ts';
+import { type Exit, killAndReap, type MysqldProcess, readLogTail, spawnMysqld, waitForExit } from './mysqld-process.ts';
+
+/** Crash recovery of a large redo log takes minutes; as long as the process lives it works. */
+const START_TIMEOUT_MS = 30 * 60_000;
+const LOGIN_RETRY_MS = 15;
+const LOGIN_TIMEOUT_MS = 10_000;
+const TERM_TIMEOUT_MS = 5 * 60_000;
+
+export interface RunningInstance {
+  readonly process: MysqldProcess;
+  readonly admin: Session;
+  readonly probe: Session;
+  readonly beat: Session;
+  /** SIGKILL and wait until reaped. */
+  kill(): Promise<Exit>;
+  /** SIGTERM and wait; SIGKILL when it takes longer than five minutes. Only when no session waits for an acknowledgement. */
+  terminate(): Promise<Exit>;
+}
+
+export interface InstanceOptions {
+  readonly distribution: Distribution;
+  readonly cnfPath: string;
+  readonly extraArgs?: readonly string[];
+  readonly lockPath: string;
+  readonly logPath: string;
+  readonly socketPath: string;
+  readonly cwd: string;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  /** Sees the process as soon as it exists, so that a fence can kill it while it starts. */
+  onSpawn?(process: MysqldProcess): void;
+}
+
+/**
+ * Starts mysqld and logs in. Throws INSTANCE_FAILED or DATA_DIR_DAMAGED with the gist of mysqld's log when it ends
+ * before that, BUSY when another process holds the volume's lock; never leaves a process behind when it throws.
+ */
+export async function startInstance(options: InstanceOptions): Promise<RunningInstance> {
+  const { clock, signal } = options;
+  signal.throwIfAborted();
+  await removeStaleSocket(options.socketPath);
+  const [program = '', ...prefix] = options.distribution.program('mysqld');
+  const process = spawnMysqld({
+    argv: [
+      program,
+      ...prefix,
+      `--defaults-file=${options.cnfPath}`,
+      ...options.distribution.serverArgs,
+      ...(options.extraArgs ?? []),
+    ],
+    lockPath: options.lockPath,
+    logPath: options.logPath,
+    cwd: options.cwd,
+    env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', TZ: 'UTC' },
+  });
+  options.onSpawn?.(process);
+  const sessions: Session[] = [];
+  try {
+    const first = () => ensureOwnAccount({ login: (user) => openSession(options, user), osUser: userInfo().username });
+    sessions.push(await waitForLogin(process, first, { clock, signal, logPath: options.logPath }));
+    sessions.push(...(await Promise.all([openSession(options), openSession(options)])));
+    signal.throwIfAborted();
+  } catch (error) {
+    await Promise.all(sessions.map((session) => session.close()));
+    await killAndReap(process, clock);
+    throw error;
+  }
+  const [admin, probe, beat] = sessions as [Session, Session, Session];
+  const closeAll = () => Promise.all(sessions.map((session) => session.close()));
+  return {
+    process,
+    admin,
+    probe,
+    beat,
+    async kill() {
+      process.signal('SIGKILL');
+      await closeAll();
+      return killAndReap(process, clock);
+    },
+    async terminate() {
+      await closeAll();
+      process.signal('SIGTERM');
+      try {
+        return await waitForExit(process, TERM_TIMEOUT_MS, clock);
+      } catch {
+        return killAndReap(process, clock);
+      }
+    },
+  };
+}
+
+/** Another session over the socket, of the executor's own account unless told otherwise. */
+export function openSession(
+  options: Pick<InstanceOptions, 'socketPath' | 'clock'>,
+  user: string = ownUser,
+): Promise<Session> {
+  const limits = { clock: options.clock, connectTimeoutMs: LOGIN_TIMEOUT_MS };
+  return connect({ socketPath: options.socketPath }, { user }, limits);
+}
+
+async function waitForLogin(
+  process: MysqldProcess,
+  open: () => Promise<Session>,
+  limits: { readonly clock: Clock; readonly signal: AbortSignal; readonly logPath: string },
+): Promise<Session> {
+  const { clock, signal } = limits;
+  const deadline = clock.now() + START_TIMEOUT_MS;
+  for (;;) {
+    try {
+      return await open();
+    } catch (error) {
+      signal.throwIfAborted();
+      if (process.hasExited()) throw await explainExit(await process.exited, limits.logPath);
+      if (clock.now() > deadline) {
+        throw new Refusal('INSTANCE_FAILED', `mysqld took no login in time: ${(error as Error).message}`);
+      }
+    }
+    await delay(clock, LOGIN_RETRY_MS, signal);
+  }
+}
+
+const damage =
+  /corrupt|data dictionary|cannot find|missing|table .* doesn't exist|can't open|checksum|ibdata1|mysql\.ibd/i;
+
+async function explainExit(exit: Exit, logPath: string): Promise<Refusal> {
+  if (exit.kind === 'locked') return new Refusal('BUSY', 'another mysqld holds the lock of the data volume');
+  const log = await readLogTail(logPath);
+  const how = exit.kind === 'restart' ? 'asked to be started again' : `ended with ${exit.signal ?? exit.exitCode}`;
+  const code = damage.test(log) ? 'DATA_DIR_DAMAGED' : 'INSTANCE_FAILED';
+  return new Refusal(code, `mysqld ${how} while it started. ${log}`.trim());
+}
+
+/** A stale `.lock` beside the socket that names a living process id makes mysqld refuse (ids are used again). */
+async function removeStaleSocket(path: string): Promise<void> {
+  await Promise.all([rm(path, { force: true }), rm(`${path}.lock`, { force: true })]);
+}

@@ -1,0 +1,214 @@
+/**
+ * Bringing mysqld up and down. Rules:
+ * - It comes up read-only, offline, without replication (my.cnf); accounts are made before clients may connect.
+ * - SIGTERM only when no session waits for an acknowledgement: mysqld would tell its client OK for a transaction that
+ *   no replica has (mysql.md, finding 1). offline_mode comes first: it drops clients without an OK.
+ * - An unclean end of a writable instance holds the member: the first restart would commit the unacknowledged tail.
+ * - An unclean end of a read-only instance is mended here, with a growing pause, five times.
+ */
+import type { Command, CommandResult } from '../channel/protocol.ts';
+import { delay } from '../clock.ts';
+import { Refusal } from '../errors.ts';
+import { ensureAccounts } from '../mysql/accounts.ts';
+import { setOffline } from '../mysql/read-only.ts';
+import { readSemiSync } from '../mysql/semi-sync.ts';
+import { checkDataDirectory, initialiseDataDirectory } from './data-directory.ts';
+import { type RunningInstance, startInstance } from './instance.ts';
+import { type MemberContext, reasonOf, requireVolumes, setPhase } from './member-context.ts';
+import { writeStartFiles } from './member-files.ts';
+import { describeExit, type Exit, killAndReap } from './mysqld-process.ts';
+import { resumeReplication } from './roles.ts';
+
+const RESTART_PAUSES_MS = [0, 500, 2000, 8000, 30_000];
+/** Ran this long: the next unclean end is the first one again. */
+const STABLE_MS = 60_000;
+
+/** The `start` command: fills the data directory when it may, ends a hold, answers what the member holds. */
+export async function start(
+  context: MemberContext,
+  command: Extract<Command, { kind: 'start' }>,
+  signal: AbortSignal,
+): Promise<CommandResult> {
+  const { data, backup } = requireVolumes(context);
+  if (context.work?.kind === 'rebuild' && context.work.outcome === 'running') {
+    throw new Refusal('BUSY', 'a rebuild runs');
+  }
+  context.secrets = command.secrets;
+  if (context.instance && context.phase === 'running') return { outcome: 'done' };
+  if (!context.marker && !command.initialise) {
+    throw new Refusal('VOLUME_NOT_OURS', 'the data volume has no marker, and this launch may not fill it');
+  }
+  const { marker } = context;
+  const known = [context.plan.incarnation, context.rebuiltIncarnation];
+  if (marker && !known.includes(marker.incarnation)) {
+    const facts = { found: marker.incarnation, expected: context.plan.incarnation };
+    throw new Refusal('INCARNATION_MISMATCH', 'the data volume holds another incarnation', facts);
+  }
+  setPhase(context, 'starting');
+  try {
+    if (command.initialise && marker?.fill !== 'filled') {
+      context.marker = await initialiseDataDirectory({
+        plan: context.plan,
+        data,
+        backup,
+        marker,
+        backupMarker: context.backupMarker,
+        paths: context.paths,
+        distribution: await context.findDistribution(),
+        cacheDir: context.cacheDir,
+        epoch: command.epoch,
+        signal,
+      });
+    }
+    await bringUp(context, signal);
+    await context.state.update({ held: null, wasWritable: false });
+    signal.throwIfAborted();
+    setPhase(context, 'running');
+  } catch (error) {
+    if (!signal.aborted) setPhase(context, 'failed', reasonOf(error));
+    throw error;
+  }
+  return { outcome: 'done' };
+}
+
+/** Starts mysqld on the filled data directory, makes the accounts, opens it for clients, still read-only. */
+export async function bringUp(context: MemberContext, signal: AbortSignal): Promise<RunningInstance> {
+  const { marker, plan, paths, secrets, clock } = context;
+  if (!marker) throw new Refusal('VOLUME_NOT_OURS', 'the data volume has no marker');
+  if (marker.fill !== 'filled') {
+    throw new Refusal('REBUILD_UNFINISHED', 'the data directory was being filled when it was interrupted');
+  }
+  if (!secrets) throw new Refusal('NOT_RUNNING', 'no start command came in this launch');
+  await checkDataDirectory(paths.dataDir);
+  const { serverUuid, serverId } = marker;
+  await writeStartFiles(paths, { plan, serverUuid, serverId, secrets });
+  const instance = await startInstance({
+    distribution: await context.findDistribution(),
+    cnfPath: paths.cnf,
+    lockPath: paths.lock,
+    logPath: paths.log,
+    socketPath: paths.socket,
+    cwd: paths.volume,
+    clock,
+    signal,
+    onSpawn: (process) => {
+      context.process = process;
+    },
+  });
+  try {
+    await ensureAccounts(instance.admin, secrets);
+    await setOffline(instance.admin, false);
+    signal.throwIfAborted();
+  } catch (error) {
+    await instance.kill();
+    throw error;
+  }
+  context.instance = instance;
+  const startedAt = clock.now();
+  void instance.process.exited.then((exit) => {
+    if (context.instance !== instance) return; // ended by us
+    onUncleanEnd(context, exit, clock.now() - startedAt);
+  });
+  return instance;
+}
+
+/** Called at once when a running mysqld was reaped that nobody here had ended. */
+function onUncleanEnd(context: MemberContext, exit: Exit, ranMs: number): void {
+  const wasPrimary = context.promotedEpoch !== null || context.state.get().wasWritable;
+  forgetInstance(context);
+  const message = `mysqld ended by itself: ${describeExit(exit)}`;
+  context.log.warn({ exit, wasPrimary }, 'mysqld ended by itself');
+  const reason = { code: 'INSTANCE_LOST', message } as const;
+  if (wasPrimary) {
+    setPhase(context, 'held', reason);
+    context.wakeScheduler();
+    // `wasWritable` is durable since the promotion: a lost write here changes nothing.
+    context.state.update({ held: reason }).catch((error) => context.log.error({ err: error }, 'cannot store a hold'));
+    return;
+  }
+  setPhase(context, 'starting', reason);
+  context.wakeScheduler();
+  context.restartCount = ranMs > STABLE_MS ? 0 : context.restartCount;
+  void restartReplica(context);
+}
+
+async function restartReplica(context: MemberContext): Promise<void> {
+  while (context.phase === 'starting') {
+    const pauseMs = RESTART_PAUSES_MS[context.restartCount];
+    if (pauseMs === undefined) {
+      return setPhase(context, 'failed', { code: 'INSTANCE_FAILED', message: 'mysqld ended again and again' });
+    }
+    context.restartCount += 1;
+    await delay(context.clock, pauseMs);
+    try {
+      await context.runExclusive(async (signal) => {
+        if (context.phase !== 'starting' || context.instance) return; // a command was faster
+        await bringUp(context, signal);
+        await resumeReplication(context);
+        setPhase(context, 'running');
+      });
+    } catch (error) {
+      if (context.phase !== 'starting') return; // fenced or stopped meanwhile
+      context.log.warn({ err: error }, 'mysqld could not be started again');
+      const reason = reasonOf(error);
+      if (reason.code === 'DATA_DIR_DAMAGED') return setPhase(context, 'failed', reason);
+      context.reason = reason;
+      context.changed();
+    }
+  }
+}
+
+/** Everything that speaks of an instance which is gone. */
+export function forgetInstance(context: MemberContext): void {
+  const { instance } = context;
+  context.instance = null;
+  context.process = null;
+  context.promotedEpoch = null;
+  context.epochCommit = null;
+  context.heartbeatAt = null;
+  if (instance) for (const each of [instance.admin, instance.probe, instance.beat]) void each.close();
+}
+
+/** The `fence` command: SIGKILL and hold. Answers when the process was reaped and the hold is durable. */
+export async function fence(context: MemberContext): Promise<CommandResult> {
+  requireVolumes(context);
+  const { process, clock } = context;
+  context.workAbort?.abort(new Refusal('SUPERSEDED', 'a fence overtook it'));
+  forgetInstance(context);
+  const reason = { code: 'HELD', message: 'fenced on command' } as const;
+  setPhase(context, 'held', reason);
+  // Without a marker there is no data to hold, and the volume is not ours to write to.
+  const remembered = context.marker ? context.state.update({ held: reason }) : null;
+  await Promise.all([remembered, process ? killAndReap(process, clock) : null]);
+  return { outcome: 'done' };
+}
+
+/** The `stop` command, and the end of the task. Idempotent. Answers whether mysqld ended cleanly. */
+export async function stop(context: MemberContext): Promise<boolean> {
+  const { instance } = context;
+  if (!instance) {
+    if (context.phase !== 'held' && context.phase !== 'failed') setStopped(context);
+    return true;
+  }
+  let isClean = false;
+  try {
+    await setOffline(instance.admin, true);
+    isClean = (await readSemiSync(instance.admin)).waitingSessions === 0;
+  } catch (error) {
+    context.log.warn({ err: error }, 'mysqld does not go offline: it will be killed');
+  }
+  forgetInstance(context);
+  if (isClean) {
+    const exit = await instance.terminate();
+    isClean = exit.kind === 'ended' && exit.exitCode === 0;
+  } else {
+    await instance.kill();
+  }
+  if (isClean) await context.state.update({ wasWritable: false });
+  setStopped(context);
+  return isClean;
+}
+
+function setStopped(context: MemberContext): void {
+  setPhase(context, 'stopped', { code: 'STOPPED', message: 'stopped on command' });
+}

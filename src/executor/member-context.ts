@@ -1,0 +1,92 @@
+/** What the parts of one member share. Mutable on purpose: it is the one place of the executor's own facts. */
+import type { LaunchPlan, MemberSecrets, Status } from '../channel/protocol.ts';
+import type { Clock } from '../clock.ts';
+import { type ErrorCode, Refusal } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import type { Distribution } from '../mysql/distribution.ts';
+import type { RunningInstance } from './instance.ts';
+import type { MemberPaths } from './member-files.ts';
+import type { MemberStateFile } from './member-state.ts';
+import type { MysqldProcess } from './mysqld-process.ts';
+import type { Marker, Volume } from './volumes.ts';
+
+export type Reason = { readonly code: ErrorCode; readonly message: string };
+export type Work = NonNullable<Status['work']>;
+export type BackupEntry = Status['backups'][number];
+
+export interface MemberContext {
+  readonly plan: LaunchPlan;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly newId: () => string;
+  readonly cacheDir: string;
+  readonly bootId: string;
+  findDistribution(): Promise<Distribution>;
+  /** Null when the volumes are not ours; `refusal` says why, and every command is refused with it. */
+  readonly volumes: { readonly data: Volume; readonly backup: Volume | null } | null;
+  readonly refusal: Refusal | null;
+  readonly paths: MemberPaths;
+  readonly state: MemberStateFile;
+  /** Of the data volume; null: unmarked. */
+  marker: Marker | null;
+  backupMarker: Marker | null;
+
+  /** Made by a rebuild in this launch, whose plan names the one before. */
+  rebuiltIncarnation: string | null;
+
+  phase: Status['instance'];
+  reason: Reason | null;
+  secrets: MemberSecrets | null;
+  instance: RunningInstance | null;
+  /** The mysqld that is starting or running on the data volume: what a fence kills. */
+  process: MysqldProcess | null;
+  /** Epoch in which this member was made writable and is still. */
+  promotedEpoch: number | null;
+  /** A first transaction of an epoch that waits for its acknowledgements. */
+  epochCommit: { readonly epoch: number; readonly promise: Promise<void> } | null;
+  heartbeatAt: number | null;
+  /** What `follow` said in this launch; a replica that is started again by itself goes on with it. */
+  following: { readonly host: string; readonly port: number } | null;
+  isFrozen: boolean;
+  isVoter: boolean;
+  /** Unclean ends in a row that were mended here. */
+  restartCount: number;
+  backups: readonly BackupEntry[];
+  work: Work | null;
+  /** Ends the long work that runs. */
+  workAbort: AbortController | null;
+
+  /** Runs in the order of commands. */
+  runExclusive<T>(run: (signal: AbortSignal) => Promise<T>): Promise<T>;
+  /** Publishes what is known now. */
+  changed(): void;
+  /** Asks the instance and publishes. Never throws. */
+  refresh(): Promise<void>;
+  /** Tells Mesos: a wake-up for the scheduler. */
+  wakeScheduler(): void;
+}
+
+/** The running instance; throws NOT_RUNNING with the reason why there is none. */
+export function requireInstance(context: MemberContext): RunningInstance {
+  if (context.instance && context.phase === 'running') return context.instance;
+  const why = context.reason ? `: ${context.reason.message}` : '';
+  throw new Refusal('NOT_RUNNING', `mysqld is ${context.phase}${why}`, { instance: context.phase });
+}
+
+/** Volumes that are ours; throws the refusal found at the start otherwise. */
+export function requireVolumes(context: MemberContext): { readonly data: Volume; readonly backup: Volume | null } {
+  if (context.volumes && !context.refusal) return context.volumes;
+  throw context.refusal ?? new Refusal('VOLUME_NOT_OURS', 'the volumes were not found');
+}
+
+export function setPhase(context: MemberContext, phase: Status['instance'], reason: Reason | null = null): void {
+  context.phase = phase;
+  context.reason = reason;
+  context.changed();
+}
+
+/** Code and sentence of an error, for `reason`. */
+export function reasonOf(error: unknown, fallback: ErrorCode = 'INSTANCE_FAILED'): Reason {
+  if (error instanceof Refusal) return { code: error.code, message: error.message };
+  return { code: fallback, message: error instanceof Error ? error.message : String(error) };
+}

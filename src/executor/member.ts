@@ -1,0 +1,216 @@
+/** One member on its agent: commands in, statuses out. Puts the parts together; each rule is in its part. */
+import { readFile } from 'node:fs/promises';
+import type { Command, CommandResult, LaunchPlan, Status } from '../channel/protocol.ts';
+import type { Clock } from '../clock.ts';
+import { Refusal } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import type { Distribution } from '../mysql/distribution.ts';
+import { type CommandQueue, createCommandQueue } from './command-queue.ts';
+import type { HealthFacts } from './health-server.ts';
+import { fence, start, stop } from './lifecycle.ts';
+import { type MemberContext, reasonOf, requireVolumes } from './member-context.ts';
+import { pathsOf } from './member-files.ts';
+import { createTransientState, type MemberStateFile, openMemberState } from './member-state.ts';
+import * as roles from './roles.ts';
+import { openRunDirectory } from './run-directory.ts';
+import { createStatusKeeper } from './status.ts';
+import { findForeign, type Marker, openVolume, readMarker, type Volume } from './volumes.ts';
+
+export interface Member {
+  submit(command: Command): Promise<CommandResult>;
+  getStatus(): Status;
+  onStatus(listener: (status: Status) => void): () => void;
+  getHealth(): HealthFacts;
+  /** Ends the instance by the rules, for the end of the task. Answers whether it ended cleanly. */
+  shutDown(): Promise<boolean>;
+}
+
+export interface MemberDeps {
+  readonly plan: LaunchPlan;
+  readonly sandbox: string;
+  readonly runRoot: string;
+  readonly cacheDir: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly newId: () => string;
+  findDistribution(): Promise<Distribution>;
+  wakeScheduler(): void;
+}
+
+/**
+ * Looks at the volumes and takes the member over as it is found: never starts mysqld. Volumes that are not ours do not
+ * throw: the member then says so in its status and refuses every command.
+ */
+export async function openMember(deps: MemberDeps): Promise<Member> {
+  const found = await lookAtVolumes(deps);
+  const context = await createContext(deps, found);
+  const status = createStatusKeeper(context);
+  context.changed = status.changed;
+  context.refresh = status.refresh;
+  const queue = createCommandQueue({
+    log: deps.log,
+    admit: (command) => admit(context, command),
+    execute: async (command, signal) => {
+      try {
+        return await execute(context, command, signal);
+      } finally {
+        void status.refresh();
+      }
+    },
+  });
+  context.runExclusive = queue.runExclusive;
+  takeOver(context);
+  const stopPolling = status.poll();
+  return {
+    submit: queue.submit,
+    getStatus: status.get,
+    onStatus: status.listen,
+    getHealth: () => ({ status: status.get(), promotedEpoch: context.promotedEpoch, now: deps.clock.now() }),
+    async shutDown() {
+      const isClean = await shutDown(context, queue);
+      stopPolling();
+      return isClean;
+    },
+  };
+}
+
+interface Found {
+  readonly volumes: { readonly data: Volume; readonly backup: Volume | null } | null;
+  readonly refusal: Refusal | null;
+  readonly marker: Marker | null;
+  readonly backupMarker: Marker | null;
+  readonly state: MemberStateFile;
+}
+
+async function lookAtVolumes({ plan, sandbox }: MemberDeps): Promise<Found> {
+  const nothing = { volumes: null, marker: null, backupMarker: null, state: createTransientState() };
+  try {
+    const data = await openVolume(sandbox, 'data', plan.data);
+    const backup = plan.backup && (await openVolume(sandbox, 'backup', plan.backup));
+    const marker = await readMarker(data);
+    const backupMarker = backup && (await readMarker(backup));
+    let refusal = marker && findForeign(data, marker, plan);
+    if (!refusal && backup && backupMarker) refusal = findForeign(backup, backupMarker, plan);
+    if (!refusal && marker && backup && !backupMarker) {
+      refusal = new Refusal('VOLUME_NOT_OURS', 'the backup volume has no marker although the data volume has one');
+    }
+    const state = refusal ? createTransientState() : await openMemberState(data);
+    return { volumes: { data, backup }, refusal, marker, backupMarker, state };
+  } catch (error) {
+    if (error instanceof Refusal) return { ...nothing, refusal: error };
+    const message = `the volumes cannot be read: ${(error as Error).message}`;
+    return { ...nothing, refusal: new Refusal('VOLUME_NOT_OURS', message) };
+  }
+}
+
+async function createContext(deps: MemberDeps, found: Found): Promise<MemberContext> {
+  const volumePath = found.volumes?.data.path ?? deps.sandbox;
+  const runDir = await openRunDirectory(deps.runRoot, volumePath);
+  const bootId = await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => 'unknown');
+  return {
+    ...deps,
+    ...found,
+    bootId: bootId.trim(),
+    paths: pathsOf(volumePath, runDir, deps.sandbox),
+    rebuiltIncarnation: null,
+    phase: 'none',
+    reason: null,
+    secrets: null,
+    instance: null,
+    process: null,
+    promotedEpoch: null,
+    epochCommit: null,
+    heartbeatAt: null,
+    following: null,
+    isFrozen: false,
+    isVoter: false,
+    restartCount: 0,
+    backups: [],
+    work: null,
+    workAbort: null,
+    runExclusive: () => Promise.reject(new Error('not ready')),
+    changed: () => {},
+    refresh: async () => {},
+  };
+}
+
+/** What the last executor on these volumes left. */
+function takeOver(context: MemberContext): void {
+  const { held, wasWritable } = context.state.get();
+  if (context.refusal) {
+    context.phase = 'failed';
+    context.reason = reasonOf(context.refusal);
+  } else if (held || wasWritable) {
+    context.phase = 'held';
+    const message = 'the last executor ended while the instance was writable';
+    context.reason = held ? { code: 'HELD', message: held.message } : { code: 'HELD', message };
+  } else if (context.marker && context.marker.fill !== 'filled') {
+    context.phase = 'failed';
+    context.reason = { code: 'REBUILD_UNFINISHED', message: 'filling the data volume was interrupted' };
+  } else if (context.marker && context.marker.incarnation !== context.plan.incarnation) {
+    context.phase = 'failed';
+    const message = `the data volume holds incarnation ${context.marker.incarnation}`;
+    context.reason = { code: 'INCARNATION_MISMATCH', message };
+  }
+}
+
+/** Stale commands are refused; a newer leader or epoch is durable before the command is obeyed. */
+async function admit(context: MemberContext, command: Command): Promise<void> {
+  requireVolumes(context);
+  const { leaderToken, epoch } = context.state.get();
+  if (command.leaderToken < leaderToken) {
+    throw new Refusal('STALE_LEADER', `leader ${leaderToken} commands this member`, { leaderToken });
+  }
+  if (command.epoch < epoch) throw new Refusal('STALE_EPOCH', `this member knows epoch ${epoch}`, { epoch });
+  // An unmarked volume is not written to before a command may fill it; nothing but `start` gets past here then.
+  if (!context.marker && command.kind !== 'start' && command.kind !== 'rebuild') {
+    if (command.kind === 'fence' || command.kind === 'stop') return;
+    throw new Refusal('NOT_RUNNING', 'the data volume was never filled');
+  }
+  if (!context.marker) return;
+  await context.state.update({ leaderToken: command.leaderToken, epoch: command.epoch });
+}
+
+async function execute(context: MemberContext, command: Command, signal: AbortSignal): Promise<CommandResult> {
+  switch (command.kind) {
+    case 'start': {
+      const result = await start(context, command, signal);
+      if (result.outcome !== 'done' || !context.instance) return result;
+      await context.state.update({ leaderToken: command.leaderToken, epoch: command.epoch });
+      return roles.answerHoldings(context.instance.admin);
+    }
+    case 'stop':
+      await stop(context);
+      return { outcome: 'done' };
+    case 'fence':
+      return fence(context);
+    case 'follow':
+      return roles.follow(context, command);
+    case 'freeze':
+      return roles.freeze(context);
+    case 'thaw':
+      return roles.thaw(context);
+    case 'catchUp':
+      return roles.catchUp(context, command, signal);
+    case 'promote':
+      return roles.promote(context, command, signal);
+    case 'demote':
+      return roles.demote(context, command);
+    case 'dropClients':
+      return roles.dropClients(context);
+    case 'setVoter':
+      return roles.setVoter(context, command);
+    case 'setAcknowledgements':
+      return roles.setAcknowledgements(context, command);
+    case 'backup':
+      throw new Refusal('NOT_SUPPORTED', 'backup is not there yet');
+    case 'rebuild':
+      throw new Refusal('NOT_SUPPORTED', 'rebuild is not there yet');
+  }
+}
+
+async function shutDown(context: MemberContext, queue: CommandQueue): Promise<boolean> {
+  queue.abortAll(new Refusal('SUPERSEDED', 'the task ends'));
+  context.workAbort?.abort(new Refusal('SUPERSEDED', 'the task ends'));
+  return queue.runExclusive(() => stop(context));
+}
