@@ -1,0 +1,81 @@
+import { same } from './compare.ts';
+import { isAbout, takeSeen } from './executors.ts';
+import type { DropItem, ExecutorItem, FaultItem, QuietItem } from './golden.ts';
+import { asText, dig } from './resources.ts';
+import type { Session } from './session.ts';
+
+const terminal = /^TASK_(FINISHED|FAILED|KILLED|ERROR|LOST|DROPPED|GONE)/;
+/** What the agent gives a custom executor (and the shell that starts it adds). */
+const environment = [
+  'LIBPROCESS_IP',
+  'MESOS_AGENT_ENDPOINT',
+  'MESOS_CHECKPOINT',
+  'MESOS_DIRECTORY',
+  'MESOS_EXECUTOR_ID',
+  'MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD',
+  'MESOS_FRAMEWORK_ID',
+  'MESOS_RECOVERY_TIMEOUT',
+  'MESOS_SANDBOX',
+  'MESOS_SLAVE_ID',
+  'MESOS_SUBSCRIPTION_BACKOFF_MAX',
+  'PATH',
+];
+
+export async function stayQuiet(session: Session, item: QuietItem): Promise<void> {
+  const before = [...session.connections.values()].map((connection) => connection.busy);
+  await new Promise((resolve) => setTimeout(resolve, (item.quiet * 1000) / session.target.speed));
+  [...session.connections.values()].forEach((connection, index) => {
+    if (connection.busy !== before[index])
+      session.differ(`something came in quiet ${item.quiet} s: ${connection.types.slice(-3).join(', ')}`);
+  });
+}
+
+export async function doExecutor(session: Session, item: ExecutorItem): Promise<void> {
+  session.at = `${session.golden.scenario} ${item.t} executor ${item.executor}`;
+  if (!(await session.until(`executor ${item.executor}`, () => session.control.byId.has(item.executor)))) return;
+  const executor = session.control.byId.get(item.executor)!;
+  const task = item.update ? asText(item.update['task']) : undefined;
+  if (item.after && !(await session.until(item.after, () => takeSeen(executor, item.after!, task)))) return;
+  if (item.signal) return void process.kill(executor.pid, item.signal);
+  if (item.exit !== undefined) return executor.order({ exit: item.exit });
+  if (item.update && asText(item.update['state']) === 'TASK_STARTING') checkStart(session, item.executor, task!);
+  const answered = executor.answers.length;
+  executor.order(item.update ? { update: item.update } : { message: item.message! });
+  if (!(await session.until('answer of the agent', () => executor.answers.length > answered))) return;
+  const answer = executor.answers[answered]!;
+  if (answer.status !== 202) session.differ(`agent answered ${answer.status} ${answer.body}`);
+  const state = asText(item.update?.['state']);
+  if (session.isReplaced(item.executor) && terminal.test(state)) executor.order({ exit: 0 });
+}
+
+function checkStart(session: Session, id: string, task: string): void {
+  const executor = session.control.byId.get(id)!;
+  const launch = executor.saw.find((entry) => isAbout(entry.event, 'LAUNCH', task));
+  const plan = session.launched.get(task);
+  const missing = environment.filter((name) => !executor.env.includes(name));
+  if (missing.length > 0) session.differ(`environment lacks ${missing.join(', ')}`);
+  if (executor.env.includes('HOME')) session.differ('environment has HOME');
+  for (const path of plan?.executorPaths ?? [])
+    if (!executor.linksAtStart[path]) session.differ(`no volume ${path} in the sandbox at the start of the process`);
+  for (const path of plan?.taskPaths ?? [])
+    if (!launch?.links[path]) session.differ(`no volume ${path} in the sandbox at LAUNCH`);
+  session.note(same('executor SUBSCRIBE', 200, executor.subscribed[0]?.status ?? 0));
+  session.note(same('Mesos-Stream-Id for an executor', null, executor.subscribed[0]?.streamId ?? null));
+  session.note(same('first event', 'SUBSCRIBED', dig(executor.saw[0]?.event, 'type')));
+}
+
+export async function doFault(session: Session, item: FaultItem): Promise<void> {
+  session.at = `${session.golden.scenario} ${item.t} ${item.fault}`;
+  const faults = session.target.faults;
+  if (!faults) throw new Error(`${item.fault} is not possible here`);
+  if (item.fault === 'kill-master') return faults.killMaster();
+  if (item.fault === 'start-master') return faults.startMaster();
+  const id = session.ids.liveOf(`$${item.agent}`) ?? '';
+  return item.fault === 'kill-agent' ? faults.killAgent(id) : faults.startAgent(id);
+}
+
+export async function doDrop(session: Session, item: DropItem): Promise<void> {
+  const connection = session.connections.get(item.drop);
+  connection?.drop();
+  await session.until('the connection to close', () => connection?.closed ?? true);
+}

@@ -1,0 +1,61 @@
+import type { Connection } from './connection.ts';
+import type { ExecutorControl } from './executors.ts';
+import type { Golden } from './golden.ts';
+import { Ids, type LaunchedTask } from './ids.ts';
+import type { Target } from './target.ts';
+
+const maxTimeouts = 4;
+
+/** Too many recorded things never came: the rest of the scenario would only say so again. */
+export class GaveUp extends Error {}
+
+/** What one replay knows: ids, connections, launched tasks, and the differences found so far. */
+export class Session {
+  readonly differences: string[] = [];
+  readonly ids = new Ids();
+  readonly connections = new Map<string, Connection>();
+  readonly launched = new Map<string, LaunchedTask>();
+  /** Uuids of updates that came already: a second time they are repeats. */
+  readonly uuids = new Set<string>();
+  readonly lastUuid = new Map<string, string>();
+  /** Where we are, for messages. */
+  at = '';
+  readonly golden: Golden;
+  readonly target: Target;
+  readonly control: ExecutorControl;
+  private timeouts = 0;
+
+  constructor(golden: Golden, target: Target, control: ExecutorControl) {
+    this.golden = golden;
+    this.target = target;
+    this.control = control;
+  }
+
+  differ(text: string): void {
+    this.differences.push(`[${this.at}] ${text}`);
+  }
+
+  note(texts: readonly string[]): void {
+    for (const text of texts) this.differ(text);
+  }
+
+  /** Waits till it holds: the recorded gap (seconds) at the target's speed and some patience. A difference, and false, if never. */
+  async until(what: string, holds: () => boolean, gap = 0): Promise<boolean> {
+    const deadline = performance.now() + this.target.patienceMs + (gap * 1000) / this.target.speed;
+    while (!holds()) {
+      if (performance.now() > deadline) {
+        this.differ(`never came: ${what}`);
+        if (++this.timeouts >= maxTimeouts) throw new GaveUp(`${maxTimeouts} things never came`);
+        return false;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 4));
+    }
+    return true;
+  }
+
+  isReplaced(task: string): boolean {
+    return this.golden.replaced.includes(task);
+  }
+
+  readonly executorOf = (task: string): string => this.launched.get(task)?.executor ?? task;
+}
