@@ -30,7 +30,10 @@ export interface ObservedVoters {
   readonly members: readonly {
     readonly ordinal: number;
     readonly incarnation: string;
-    /** 'no' is proof: it said so in this launch, or its instance has ended. Doubt is 'unknown'. */
+    /**
+     * 'no' is proof: it said so in this launch, after the last setVoter was answered, or its instance has ended.
+     * Doubt is 'unknown': a setVoter without an answer, a status older than the command.
+     */
     readonly acknowledges: 'yes' | 'no' | 'unknown';
     /** Its receiver runs and it holds, within the allowed lag, what the primary holds. */
     readonly isCaughtUp: boolean;

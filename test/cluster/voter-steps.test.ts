@@ -85,7 +85,7 @@ describe('in a small world', () => {
       b: fc.nat(4),
     }),
     fc.record({ kind: fc.constantFrom('restart' as const, 'rebuild' as const), a: fc.nat(31), b: fc.nat(4) }),
-    fc.record({ kind: fc.constant('failover' as const), a: fc.nat(31), b: fc.nat(4) }),
+    fc.record({ kind: fc.constantFrom('failover' as const, 'switchover' as const), a: fc.nat(31), b: fc.nat(4) }),
     fc.record({ kind: fc.constant('settle' as const), a: fc.constant(0), b: fc.constant(0) }),
   );
 
@@ -98,6 +98,7 @@ describe('in a small world', () => {
     if (kind === 'restart') world.restart(ordinal);
     if (kind === 'rebuild') world.rebuild(ordinal);
     if (kind === 'failover') world.failover(a);
+    if (kind === 'switchover') world.switchover(ordinal);
     if (kind === 'settle') for (let count = 0; count < 30 && world.step(0, false) !== 'none'; count++);
   }
 

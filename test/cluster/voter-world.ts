@@ -118,11 +118,11 @@ export class VoterWorld {
 
   private reached(bits: number) {
     const ordinals = this.replicas().filter((ordinal) => bits & (1 << ordinal));
-    return ordinals.map((ordinal) => ({
-      ...this.voter(ordinal),
-      gtid: gtidsOf(this.members[ordinal]!.held),
-      isApplierRunning: true,
-    }));
+    return ordinals.map((ordinal) => this.reach(ordinal, this.members[ordinal]!.held));
+  }
+
+  private reach(ordinal: number, held: readonly number[]) {
+    return { ...this.voter(ordinal), gtid: gtidsOf(held), isApplierRunning: true };
   }
 
   private facts() {
@@ -140,6 +140,18 @@ export class VoterWorld {
     return null;
   }
 
+  /** The primary hands over: its writes end, the candidate catches up, all others stay as far as they are. */
+  switchover(candidate: number): void {
+    const old = this.rule.primary;
+    if (candidate === old) return;
+    this.deliver(candidate, this.log.length);
+    const reached = [this.reach(old, this.log), this.reach(candidate, this.log)];
+    const choice = choosePrimary({ ...this.facts(), rule: this.rule, reached, candidate, preferences: [] });
+    if (choice.kind === 'refused') return;
+    this.members[old] = { ...this.members[old]!, held: [...this.log], isAcknowledging: false };
+    this.promote(candidate, choice.catchUpTo, true);
+  }
+
   /** The primary is given up; it lives on for a while with those who were not frozen. */
   failover(bits: number): void {
     const choice = choosePrimary({ ...this.facts(), rule: this.rule, reached: this.reached(bits), preferences: [] });
@@ -150,17 +162,22 @@ export class VoterWorld {
     const lost = [...this.acknowledged].filter((id) => !log.includes(id));
     if (lost.length > 0) throw new Error(`promoted ${choice.ordinal} without ${lost}`);
 
-    const held = choice.catchUpTo;
-    this.rule = ruleAfterPromotion(this.rule, { chosen: choice.ordinal, isPrimaryDemoted: false, held });
+    this.renew(this.rule.primary);
+    this.promote(choice.ordinal, choice.catchUpTo, false);
+  }
+
+  private promote(chosen: number, held: string, isPrimaryDemoted: boolean): void {
+    const log = [...this.members[chosen]!.held];
+    this.rule = ruleAfterPromotion(this.rule, { chosen, isPrimaryDemoted, held });
     this.promotions++;
-    this.log = [...log];
+    this.log = log;
     this.primaryK = this.rule.k;
     this.members.forEach((member, ordinal) => {
       const isPrefix = member.held.every((id, index) => id === log[index]);
-      if (ordinal !== choice.ordinal && !isPrefix) this.renew(ordinal);
-      member.acknowledgedTo = 0;
+      if (ordinal !== chosen && !isPrefix) this.renew(ordinal);
+      this.members[ordinal]!.acknowledgedTo = 0;
     });
-    this.members[choice.ordinal]!.isAcknowledging = false;
+    this.members[chosen]!.isAcknowledging = false;
     for (const id of log) this.acknowledged.add(id);
   }
 }
