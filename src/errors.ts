@@ -35,21 +35,6 @@ export const errors = {
   },
   TOO_LARGE: { status: 413, title: 'The body is too large', todo: 'Send less.' },
   UNSUPPORTED_MEDIA: { status: 415, title: 'The body is not JSON', todo: 'Send `Content-Type: application/json`.' },
-  NO_PRIMARY: {
-    status: 409,
-    title: 'The cluster has no primary yet',
-    todo: 'Wait until it is ready.',
-  },
-  MEMBER_IS_PRIMARY: {
-    status: 409,
-    title: 'The member is the primary',
-    todo: 'Switch over to another member first.',
-  },
-  NO_BACKUP_VOLUME: {
-    status: 422,
-    title: 'The cluster has no backup volume',
-    todo: 'Create a cluster with `volumes.backup`.',
-  },
   TOO_MANY_STREAMS: {
     status: 503,
     title: 'Too many streams are open',
@@ -135,7 +120,11 @@ export const errors = {
     todo: 'Nothing: the controller decides how it goes on.',
   },
   STOPPED: { status: 409, title: 'mysqld was stopped on command', todo: 'Start it again.' },
-  NO_BACKUP_VOLUME: { status: 409, title: 'The member has no backup volume', todo: 'Rebuild by CLONE instead.' },
+  NO_BACKUP_VOLUME: {
+    status: 409,
+    title: 'There is no backup volume',
+    todo: 'Rebuild by CLONE, or create a cluster with `volumes.backup`.',
+  },
   BACKUP_DAMAGED: {
     status: 409,
     title: 'The backup is not there or does not match its manifest',

@@ -29,7 +29,8 @@ async function check(context: Context, { input, signal }: Args): Promise<{ isOpe
   return lookUntil(context, input.clusterId, signal, async () => {
     const { view, backup, self } = await read(context, input);
     if (backup.state !== 'open') return { isOpen: false };
-    if (self.bundle && !self.bundle.bundle.backup) throw new Refusal('NO_BACKUP_VOLUME', 'the cluster has no backup volumes');
+    if (self.bundle && !self.bundle.bundle.backup)
+      throw new Refusal('NO_BACKUP_VOLUME', 'the cluster has no backup volumes');
     if (!self.isConnected || !isRunning(self)) return undefined;
     assertNotErrant(view, backup.ordinal);
     return { isOpen: true };
@@ -42,7 +43,8 @@ function assertNotErrant(view: ClusterView, ordinal: number): void {
   const self = view.members.find((member) => member.ordinal === ordinal);
   if (!primary?.status || !self?.status || primary.ordinal === ordinal || primary.status.at < self.status.at) return;
   const comparison = compareWithPrimary(self.status, primary.status);
-  if (comparison.kind === 'errant') throw new Refusal('ERRANT', `member ${ordinal} has errant transactions: ${comparison.gtids}`);
+  if (comparison.kind === 'errant')
+    throw new Refusal('ERRANT', `member ${ordinal} has errant transactions: ${comparison.gtids}`);
 }
 
 async function copy(context: Context, { input, signal }: Args): Promise<void> {
@@ -54,13 +56,17 @@ async function copy(context: Context, { input, signal }: Args): Promise<void> {
     if (sealed) {
       const { gtidSet, bytes } = sealed;
       await closeBackup(context.store, context.leader, backup.id, { state: 'complete', gtidSet, bytes });
-      await emit(context, 'backup.complete', view.cluster, `${bytes} bytes`, { ordinal: backup.ordinal, data: { backup: backup.id } });
+      await emit(context, 'backup.complete', view.cluster, `${bytes} bytes`, {
+        ordinal: backup.ordinal,
+        data: { backup: backup.id },
+      });
       context.wakes.wake(view.cluster.id);
       return true;
     }
     const { work } = self.status;
     if (work?.commandId === commandId) {
-      if (work.outcome === 'failed') throw new Refusal((work.code ?? 'INTERNAL') as ErrorCode, work.message ?? 'the backup failed');
+      if (work.outcome === 'failed')
+        throw new Refusal((work.code ?? 'INTERNAL') as ErrorCode, work.message ?? 'the backup failed');
       return undefined;
     }
     await context.executors.send(
@@ -78,6 +84,9 @@ async function fail(context: Context, input: BackupInput & { readonly error: unk
   const code = error instanceof Refusal ? error.code : 'INTERNAL';
   const message = error instanceof Error ? error.message : 'the deadline passed';
   if (!(await closeBackup(context.store, context.leader, backup.id, { state: 'failed', code, message }))) return;
-  await emit(context, 'backup.failed', view.cluster, message, { ordinal: backup.ordinal, data: { backup: backup.id, code } });
+  await emit(context, 'backup.failed', view.cluster, message, {
+    ordinal: backup.ordinal,
+    data: { backup: backup.id, code },
+  });
   context.wakes.wake(view.cluster.id);
 }

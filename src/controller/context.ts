@@ -32,6 +32,8 @@ export interface Context {
   readonly newId: () => string;
   /** 256 random bits for a launch's bearer token. */
   readonly newToken: () => string;
+  /** In [0, 1). */
+  readonly random: () => number;
   readonly log: Logger;
   readonly identity: FrameworkIdentity;
   readonly executorCommand: ExecutorCommand;

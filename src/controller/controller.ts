@@ -10,9 +10,9 @@ import type { SchedulerEvent } from '../mesos/scheduler-api.ts';
 import type { SchedulerClient, SchedulerHandlers } from '../mesos/scheduler-client.ts';
 import { listClusters } from '../store/clusters.ts';
 import { setFrameworkId } from '../store/leadership.ts';
-import type { ClusterSecrets, Leader } from '../store/rows.ts';
+import type { BundleRow, ClusterSecrets, Leader } from '../store/rows.ts';
 import type { Store } from '../store/store.ts';
-import { type Context, emit, type ExecutorCommand, type FrameworkIdentity } from './context.ts';
+import { type Context, type ExecutorCommand, emit, type FrameworkIdentity } from './context.ts';
 import { createExecutors, type ExecutorAddress, type ExecutorClient } from './executors.ts';
 import type { ClusterView } from './gather.ts';
 import { type ClusterLoop, startLoop } from './loop.ts';
@@ -51,10 +51,13 @@ export interface Controller {
   isConnected(): boolean;
   /** What the cluster's last tick gathered; null before the first. */
   view(clusterId: string): ClusterView | null;
+  views(): readonly ClusterView[];
   /** Runs after every tick of a cluster. */
   onView(listener: (view: ClusterView) => void): () => void;
   /** For the API: recent offers and what is known of the agents. */
   readonly market: Pick<Market, 'recent' | 'known'>;
+  /** Bundles of all members, as of the last ticks. */
+  bundles(): readonly BundleRow[];
   orphans(): readonly Orphan[];
   /** Keys of the machines that run now. */
   machines(): readonly string[];
@@ -72,7 +75,8 @@ export function createController(options: ControllerOptions): Controller {
   let updates: Promise<void> = Promise.resolve();
 
   const scheduler = options.openScheduler({
-    subscribed: (subscribed) => inOrder(() => onSubscribed(subscribed.frameworkId, subscribed.masterInfo?.hostname ?? '')),
+    subscribed: (subscribed) =>
+      inOrder(() => onSubscribed(subscribed.frameworkId, subscribed.masterInfo?.hostname ?? '')),
     event: (event) => inOrder(() => onEvent(event)),
     disconnected: (reason) => inOrder(() => emit(context, 'mesos.disconnected', null, reason)),
     failedOver: () => options.onEnd(new Error('another scheduler took the framework over')),
@@ -140,7 +144,9 @@ export function createController(options: ControllerOptions): Controller {
         reconciler.answered(status);
         await recordTaskStatus(context, status);
         if (!status.uuid || !status.agent_id) return;
-        return scheduler.call(acknowledge({ taskId: status.task_id.value, agentId: status.agent_id.value, uuid: status.uuid }));
+        return scheduler.call(
+          acknowledge({ taskId: status.task_id.value, agentId: status.agent_id.value, uuid: status.uuid }),
+        );
       }
       case 'UPDATE_OPERATION_STATUS': {
         const { status } = event.update_operation_status;
@@ -218,11 +224,16 @@ export function createController(options: ControllerOptions): Controller {
     },
     isConnected: () => scheduler.isConnected,
     view: (clusterId) => views.get(clusterId) ?? null,
+    views: () => [...views.values()],
     onView(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
     market: context.market,
+    bundles: () =>
+      [...views.values()].flatMap(({ members }) =>
+        members.flatMap(({ bundle }) => (bundle && bundle.state !== 'released' ? [bundle] : [])),
+      ),
     orphans: () => reservations.orphans(),
     machines: () => [...loops].flatMap(([id, loop]) => [...loop.machines().keys()].map((key) => `${id} ${key}`)),
   };

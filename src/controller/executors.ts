@@ -45,7 +45,11 @@ export interface Executors {
   /** When the stream broke; null while it is open. */
   brokenSince(taskId: string): number | null;
   /** Sends a command and waits for its result. Throws Refusal with the executor's code, or the transport's error. */
-  send(taskId: string, body: CommandBody, options: SendOptions): Promise<Extract<CommandResult, { outcome: 'done' | 'accepted' }>>;
+  send(
+    taskId: string,
+    body: CommandBody,
+    options: SendOptions,
+  ): Promise<Extract<CommandResult, { outcome: 'done' | 'accepted' }>>;
   close(): void;
 }
 
@@ -68,26 +72,39 @@ export function createExecutors(options: {
   const { open, leaderToken, clock, newId, log, onStatus } = options;
   const connections = new Map<string, Connection>();
 
+  /** Resolves when the stream ends, or when the connection is given up. */
+  function watchOnce(executor: ExecutorAddress, connection: Connection, onAlive: () => void): Promise<void> {
+    const { signal } = connection.stop;
+    return new Promise((resolve) => {
+      const onAbort = () => {
+        stopWatching();
+        resolve();
+      };
+      const stopWatching = connection.client.watch({
+        onStatus: (status) => {
+          if (signal.aborted || status.taskId !== executor.taskId) return;
+          const previous = connection.status;
+          connection.status = status;
+          connection.brokenAt = null;
+          onAlive();
+          onStatus(executor.clusterId, status, previous);
+        },
+        onEnd: (error) => {
+          connection.brokenAt ??= clock.now();
+          log.debug({ taskId: executor.taskId, err: error }, 'watch stream ended');
+          signal.removeEventListener('abort', onAbort);
+          resolve();
+        },
+      });
+      signal.addEventListener('abort', onAbort, { once: true });
+    });
+  }
+
   async function keepWatching(executor: ExecutorAddress, connection: Connection): Promise<void> {
     let pauseMs: number = reconnectMs.first;
     while (!connection.stop.signal.aborted) {
-      await new Promise<void>((resolve) => {
-        const stopWatching = connection.client.watch({
-          onStatus: (status) => {
-            if (connection.stop.signal.aborted || status.taskId !== executor.taskId) return;
-            const previous = connection.status;
-            connection.status = status;
-            connection.brokenAt = null;
-            pauseMs = reconnectMs.first;
-            onStatus(executor.clusterId, status, previous);
-          },
-          onEnd: (error) => {
-            connection.brokenAt ??= clock.now();
-            log.debug({ taskId: executor.taskId, err: error }, 'watch stream ended');
-            resolve();
-          },
-        });
-        connection.stop.signal.addEventListener('abort', () => (stopWatching(), resolve()), { once: true });
+      await watchOnce(executor, connection, () => {
+        pauseMs = reconnectMs.first;
       });
       await delay(clock, pauseMs, connection.stop.signal).catch(() => {});
       pauseMs = Math.min(pauseMs * 2, reconnectMs.max);

@@ -18,7 +18,15 @@ import { type Context, emit } from './context.ts';
 import { type ClusterView, gather, isRunning, type MemberView, proofOfEnd } from './gather.ts';
 import { lookUntil } from './wakes.ts';
 
-const timeoutsMs = { freeze: 4000, fence: 8000, demote: 12_000, catchUp: 50_000, promote: 40_000, follow: 10_000, undo: 20_000 } as const;
+const timeoutsMs = {
+  freeze: 4000,
+  fence: 8000,
+  demote: 12_000,
+  catchUp: 50_000,
+  promote: 40_000,
+  follow: 10_000,
+  undo: 20_000,
+} as const;
 /** A switchover waits this long for running writes before it gives up (mysql.md, finding 6). */
 const lockWaitSeconds = 5;
 
@@ -42,16 +50,22 @@ export function provideFailover(context: Context) {
       commit: effect(commit),
       activate: effect(activate),
       close: effect(close),
-      undo: fromPromise<void, FailoverInput & { readonly error: unknown }>(({ input, signal }) => undo(context, input, signal)),
+      undo: fromPromise<void, FailoverInput & { readonly error: unknown }>(({ input, signal }) =>
+        undo(context, input, signal),
+      ),
     },
     actions: {
-      logRetry: (_, { error }) => context.log.warn({ err: error }, 'a step of the failover failed and will be tried again'),
+      logRetry: (_, { error }) =>
+        context.log.warn({ err: error }, 'a step of the failover failed and will be tried again'),
     },
   });
 }
 
 async function begin(context: Context, { input, signal }: Args): Promise<Work> {
-  const [view, row] = await Promise.all([gather(context, input.clusterId), getFailover(context.store, input.failoverId)]);
+  const [view, row] = await Promise.all([
+    gather(context, input.clusterId),
+    getFailover(context.store, input.failoverId),
+  ]);
   return { view, row, signal };
 }
 
@@ -79,7 +93,10 @@ async function fence(context: Context, args: Args): Promise<void> {
 async function fenceNothing(context: Context, { view, row }: Work): Promise<void> {
   const reached = view.members.flatMap((member) => reachedOf(member, member.status?.gtidExecuted, true));
   if (reached.length < view.members.length) throw new Refusal('MEMBER_NOT_READY', 'not every member runs yet');
-  await record(context, row, 'fenced', { fence: { layer: 'none', detail: 'there was no primary', at: context.clock.now() }, reached });
+  await record(context, row, 'fenced', {
+    fence: { layer: 'none', detail: 'there was no primary', at: context.clock.now() },
+    reached,
+  });
 }
 
 async function fenceAndFreeze(context: Context, work: Work): Promise<void> {
@@ -95,18 +112,30 @@ async function fenceAndFreeze(context: Context, work: Work): Promise<void> {
   ]);
   const reached = frozen.flatMap((one) => one ?? []);
   await record(context, row, 'fenced', {
-    fence: proof ?? { layer: 'quorum', detail: `the receivers of ${reached.length} of ${others.length} replica voters are stopped`, at: context.clock.now() },
+    fence: proof ?? {
+      layer: 'quorum',
+      detail: `the receivers of ${reached.length} of ${others.length} replica voters are stopped`,
+      at: context.clock.now(),
+    },
     reached,
   });
 }
 
 /** Ended already, or made to end now by its executor, durable either way. Null: no proof; then only a quorum counts. */
-async function fenceOld(context: Context, old: MemberView, { view, signal }: Work): Promise<FailoverFacts['fence'] | null> {
+async function fenceOld(
+  context: Context,
+  old: MemberView,
+  { view, signal }: Work,
+): Promise<FailoverFacts['fence'] | null> {
   const ended = proofOfEnd(old);
   if (ended) return { ...ended, at: context.clock.now() };
   if (!old.launch) return null;
   try {
-    await context.executors.send(old.launch.taskId, { kind: 'fence' }, { epoch: view.cluster.epoch, timeoutMs: timeoutsMs.fence, signal });
+    await context.executors.send(
+      old.launch.taskId,
+      { kind: 'fence' },
+      { epoch: view.cluster.epoch, timeoutMs: timeoutsMs.fence, signal },
+    );
     return { layer: 'executor', detail: 'ended mysqld with SIGKILL and holds', at: context.clock.now() };
   } catch (error) {
     context.log.warn({ err: error, taskId: old.launch.taskId }, 'the old primary could not be fenced by its executor');
@@ -142,10 +171,14 @@ async function demote(context: Context, work: Work): Promise<void> {
     { kind: 'demote', lockWaitSeconds },
     { epoch: view.cluster.epoch, timeoutMs: timeoutsMs.demote, signal },
   );
-  const others = view.members.filter((member) => member.ordinal !== row.fromPrimary && isRunning(member) && member.isConnected);
+  const others = view.members.filter(
+    (member) => member.ordinal !== row.fromPrimary && isRunning(member) && member.isConnected,
+  );
   const reached = [
     ...reachedOf(old, holds(result), true),
-    ...others.flatMap((member) => reachedOf(member, member.status?.gtidExecuted, member.status?.replication?.applier === 'on')),
+    ...others.flatMap((member) =>
+      reachedOf(member, member.status?.gtidExecuted, member.status?.replication?.applier === 'on'),
+    ),
   ];
   await record(context, row, 'demoted', {
     fence: { layer: 'demoted', detail: 'super_read_only is on', at: context.clock.now() },
@@ -164,7 +197,9 @@ function assertCandidateReady(view: ClusterView, row: FailoverRow): void {
     voters.some((voter) => voter.ordinal === member.ordinal);
   const ready = view.members.filter(isReady).map((member) => member.ordinal);
   if (row.candidate !== null && !ready.includes(row.candidate)) {
-    throw new Refusal('CANDIDATE_NOT_READY', `member ${row.candidate} is not a voter that runs and replicates`, { ready });
+    throw new Refusal('CANDIDATE_NOT_READY', `member ${row.candidate} is not a voter that runs and replicates`, {
+      ready,
+    });
   }
   if (ready.length === 0) throw new Refusal('NO_CANDIDATE', 'no replica is a voter that runs and replicates');
 }
@@ -203,15 +238,24 @@ function bestReplica(row: FailoverRow, reached: readonly Reached[]): number {
 /** The candidate has executed all that it received; in a switchover all that the old primary has. */
 async function catchUp(context: Context, args: Args): Promise<void> {
   const { view, row, signal } = await begin(context, args);
-  const { facts } = row;
-  const source = row.kind === 'switchover' ? row.fromPrimary : facts.chosen;
-  const wanted = facts.reached?.find(({ ordinal }) => ordinal === source)?.gtid ?? '';
-  await sendTo(context, view, facts.chosen!, { kind: 'catchUp', gtidSet: wanted, timeoutMs: timeoutsMs.catchUp - 2000 }, {
-    epoch: view.cluster.epoch,
-    timeoutMs: timeoutsMs.catchUp,
-    signal,
-  });
+  await sendTo(
+    context,
+    view,
+    row.facts.chosen!,
+    { kind: 'catchUp', gtidSet: wantedOf(row), timeoutMs: timeoutsMs.catchUp - 2000 },
+    {
+      epoch: view.cluster.epoch,
+      timeoutMs: timeoutsMs.catchUp,
+      signal,
+    },
+  );
   await record(context, row, 'caught up', { caughtUpAt: context.clock.now() });
+}
+
+/** What the new primary must have executed before it becomes one: what it received, or all that the old primary has. */
+function wantedOf({ kind, fromPrimary, facts }: FailoverRow): string {
+  const source = kind === 'switchover' ? fromPrimary : facts.chosen;
+  return facts.reached?.find(({ ordinal }) => ordinal === source)?.gtid ?? '';
 }
 
 /** THE commit point: epoch, primary and voters change together or not at all. */
@@ -238,7 +282,10 @@ async function commit(context: Context, args: Args): Promise<void> {
 
 function nextRule(view: ClusterView, row: FailoverRow, chosen: number): VoterRule {
   const { spec, rule } = view.cluster;
-  if (rule) return ruleAfterPromotion(rule, { chosen, isPrimaryDemoted: row.facts.fence?.layer === 'demoted' });
+  if (rule) {
+    const isPrimaryDemoted = row.facts.fence?.layer === 'demoted';
+    return ruleAfterPromotion(rule, { chosen, isPrimaryDemoted, held: wantedOf(row) });
+  }
   const voters = (row.facts.reached ?? []).map(({ ordinal, incarnation }) => ({ ordinal, incarnation }));
   return firstRule({
     epoch: 1,
@@ -258,12 +305,20 @@ async function activate(context: Context, args: Args): Promise<void> {
   if (row.fromEpoch + 1 !== epoch) return;
   if (proofOfEnd(primary)) return record(context, row, 'new primary ended', { activatedAt: context.clock.now() });
   const source = { host: primary.bundle.ip, port: primary.bundle.bundle.ports.mysql };
-  const promoted = sendTo(context, view, primary.ordinal, { kind: 'promote', k: rule.k, member: primary.ordinal, timeoutMs: timeoutsMs.promote - 5000 }, {
-    epoch,
-    timeoutMs: timeoutsMs.promote,
-    signal,
-  });
-  const others = view.members.filter((member) => member.ordinal !== primary.ordinal && isRunning(member) && member.isConnected);
+  const promoted = sendTo(
+    context,
+    view,
+    primary.ordinal,
+    { kind: 'promote', k: rule.k, member: primary.ordinal, timeoutMs: timeoutsMs.promote - 5000 },
+    {
+      epoch,
+      timeoutMs: timeoutsMs.promote,
+      signal,
+    },
+  );
+  const others = view.members.filter(
+    (member) => member.ordinal !== primary.ordinal && isRunning(member) && member.isConnected,
+  );
   const repointed = Promise.allSettled(others.map((member) => repoint(context, view, member, source, signal)));
   const end = new AbortController();
   const died = lookUntil(context, view.cluster.id, AbortSignal.any([signal, end.signal]), async () => {
@@ -272,7 +327,8 @@ async function activate(context: Context, args: Args): Promise<void> {
   }).catch(() => undefined);
   try {
     const outcome = await Promise.race([promoted, died]);
-    if (outcome === 'died') return await record(context, row, 'new primary ended', { activatedAt: context.clock.now() });
+    if (outcome === 'died')
+      return await record(context, row, 'new primary ended', { activatedAt: context.clock.now() });
   } finally {
     end.abort();
     promoted.catch(() => {});
@@ -284,7 +340,13 @@ async function activate(context: Context, args: Args): Promise<void> {
 }
 
 /** A voter keeps acknowledging; a member that was not reached is left to joining, which compares first. */
-async function repoint(context: Context, view: ClusterView, member: MemberView, source: { host: string; port: number }, signal: AbortSignal): Promise<void> {
+async function repoint(
+  context: Context,
+  view: ClusterView,
+  member: MemberView,
+  source: { host: string; port: number },
+  signal: AbortSignal,
+): Promise<void> {
   const isVoter = view.cluster.rule!.voters.some((voter) => voter.ordinal === member.ordinal);
   if (!isVoter) return;
   const options = { epoch: view.cluster.epoch, timeoutMs: timeoutsMs.follow, signal };
@@ -298,19 +360,33 @@ async function close(context: Context, args: Args): Promise<void> {
   const { view, row, signal } = await begin(context, args);
   await closeFailover(context.store, context.leader, row.id, 'done');
   const ms = context.clock.now() - row.startedAt;
-  await emit(context, 'failover.done', view.cluster, `${row.kind}: member ${row.facts.chosen} takes writes after ${ms} ms`, {
-    data: { failover: row.id, kind: row.kind, ms },
-  });
+  await emit(
+    context,
+    'failover.done',
+    view.cluster,
+    `${row.kind}: member ${row.facts.chosen} takes writes after ${ms} ms`,
+    {
+      data: { failover: row.id, kind: row.kind, ms },
+    },
+  );
   context.wakes.wake(view.cluster.id);
   // What still hangs on the old primary is dropped, so that clients look for the new one.
   if (row.kind !== 'switchover' || row.fromPrimary === null) return;
-  await sendTo(context, view, row.fromPrimary, { kind: 'dropClients' }, { epoch: view.cluster.epoch, timeoutMs: timeoutsMs.follow, signal }).catch(
-    (error) => context.log.warn({ err: error }, 'clients of the old primary were not dropped'),
-  );
+  await sendTo(
+    context,
+    view,
+    row.fromPrimary,
+    { kind: 'dropClients' },
+    { epoch: view.cluster.epoch, timeoutMs: timeoutsMs.follow, signal },
+  ).catch((error) => context.log.warn({ err: error }, 'clients of the old primary were not dropped'));
 }
 
 /** Before the commit point everything can be taken back: receivers start again, a demoted primary is writable again. */
-async function undo(context: Context, input: FailoverInput & { readonly error: unknown }, signal: AbortSignal): Promise<void> {
+async function undo(
+  context: Context,
+  input: FailoverInput & { readonly error: unknown },
+  signal: AbortSignal,
+): Promise<void> {
   const { view, row } = await begin(context, { input, signal });
   if (row.outcome !== 'open') return;
   if (view.cluster.epoch > row.fromEpoch) throw new Error('the failover is committed: it goes on');
@@ -320,7 +396,12 @@ async function undo(context: Context, input: FailoverInput & { readonly error: u
     await Promise.allSettled(others.map((member) => sendTo(context, view, member.ordinal, { kind: 'thaw' }, options)));
   }
   if (row.kind === 'switchover' && view.cluster.rule && row.fromPrimary !== null) {
-    const body: CommandBody = { kind: 'promote', k: view.cluster.rule.k, member: row.fromPrimary, timeoutMs: timeoutsMs.undo - 2000 };
+    const body: CommandBody = {
+      kind: 'promote',
+      k: view.cluster.rule.k,
+      member: row.fromPrimary,
+      timeoutMs: timeoutsMs.undo - 2000,
+    };
     await sendTo(context, view, row.fromPrimary, body, options).catch((error) =>
       context.log.error({ err: error }, 'the old primary could not be made writable again; the loop goes on trying'),
     );
@@ -353,7 +434,13 @@ async function record(
   });
 }
 
-function sendTo(context: Context, view: ClusterView, ordinal: number, body: CommandBody, options: Parameters<Context['executors']['send']>[2]) {
+function sendTo(
+  context: Context,
+  view: ClusterView,
+  ordinal: number,
+  body: CommandBody,
+  options: Parameters<Context['executors']['send']>[2],
+) {
   const launch = view.members.find((member) => member.ordinal === ordinal)?.launch;
   if (!launch) return Promise.reject(new Error(`member ${ordinal} was never launched`));
   return context.executors.send(launch.taskId, body, options);

@@ -72,10 +72,34 @@ export const isRunning = (member: MemberView): boolean => member.status?.instanc
  * Proof that the member's instance cannot acknowledge anything: Mesos reports the container ended, or its executor
  * says that the process was reaped. A lost connection is not a proof (guarantee 3).
  */
-export function proofOfEnd(member: MemberView): { readonly layer: 'mesos' | 'executor'; readonly detail: string } | null {
+export function proofOfEnd(
+  member: MemberView,
+): { readonly layer: 'mesos' | 'executor'; readonly detail: string } | null {
   const { launch, status } = member;
-  if (launch && launch.endedAt !== null) return { layer: 'mesos', detail: `${launch.taskState} ${launch.taskReason ?? ''}`.trim() };
+  if (launch && launch.endedAt !== null)
+    return { layer: 'mesos', detail: `${launch.taskState} ${launch.taskReason ?? ''}`.trim() };
   if (!member.isConnected || !status) return null;
-  const hasEnded = status.instance === 'held' || status.instance === 'stopped' || status.instance === 'failed' || status.instance === 'none';
-  return hasEnded ? { layer: 'executor', detail: `${status.instance}: ${status.reason?.message ?? 'not started'}` } : null;
+  const hasEnded =
+    status.instance === 'held' ||
+    status.instance === 'stopped' ||
+    status.instance === 'failed' ||
+    status.instance === 'none';
+  return hasEnded
+    ? { layer: 'executor', detail: `${status.instance}: ${status.reason?.message ?? 'not started'}` }
+    : null;
+}
+
+/** The primary is writable; a replica follows the primary of this epoch. */
+export function isInPlace(view: ClusterView, self: MemberView): boolean {
+  const primary = primaryOf(view);
+  if (!primary?.bundle || !self.status) return false;
+  if (primary.ordinal === self.ordinal) return self.status.isWritable && self.status.epoch === view.cluster.epoch;
+  const { replication } = self.status;
+  return (
+    replication !== null &&
+    replication.sourceHost === primary.bundle.ip &&
+    replication.sourcePort === primary.bundle.bundle.ports.mysql &&
+    replication.receiver !== 'off' &&
+    replication.applier === 'on'
+  );
 }

@@ -15,8 +15,7 @@ import {
 } from '../cluster/gtid-set.ts';
 import type { MemberInput } from '../machines/member.ts';
 import { type Context, emit } from './context.ts';
-import { type ClusterView, gatherMember, isRunning, type MemberView, primaryOf } from './gather.ts';
-import { isInPlace } from './member-actors.ts';
+import { type ClusterView, gatherMember, isInPlace, isRunning, type MemberView, primaryOf } from './gather.ts';
 import { openRebuildFor } from './rebuild-actors.ts';
 import { lookUntil } from './wakes.ts';
 
@@ -30,7 +29,10 @@ export type Comparison =
   | { readonly kind: 'purged'; readonly gtids: string };
 
 /** Pure: may `member` follow `primary`? Both statuses must be of now; the primary's of the same time or later. */
-export function compareWithPrimary(member: Pick<Status, 'gtidExecuted' | 'gtidReceived'>, primary: Pick<Status, 'gtidExecuted' | 'gtidPurged'>): Comparison {
+export function compareWithPrimary(
+  member: Pick<Status, 'gtidExecuted' | 'gtidReceived'>,
+  primary: Pick<Status, 'gtidExecuted' | 'gtidPurged'>,
+): Comparison {
   const own = unionGtidSets(parseGtidSet(member.gtidExecuted), parseGtidSet(member.gtidReceived));
   const errant = subtractGtidSets(own, parseGtidSet(primary.gtidExecuted));
   if (!isGtidSetEmpty(errant)) return { kind: 'errant', gtids: formatGtidSet(errant) };
@@ -39,7 +41,10 @@ export function compareWithPrimary(member: Pick<Status, 'gtidExecuted' | 'gtidRe
   return { kind: 'subset' };
 }
 
-export async function joinCluster(context: Context, { input, signal }: { input: MemberInput; signal: AbortSignal }): Promise<void> {
+export async function joinCluster(
+  context: Context,
+  { input, signal }: { input: MemberInput; signal: AbortSignal },
+): Promise<void> {
   const { clusterId, ordinal } = input;
   /** First status of the primary that is newer than the member's own: only then do their sets compare. */
   let comparedFrom: number | null = null;
@@ -65,10 +70,17 @@ export async function joinCluster(context: Context, { input, signal }: { input: 
 }
 
 /** The same primary takes up again in its own epoch, after a restart or an undone change. */
-async function resumePrimary(context: Context, view: ClusterView, self: MemberView, signal: AbortSignal): Promise<true | undefined> {
+async function resumePrimary(
+  context: Context,
+  view: ClusterView,
+  self: MemberView,
+  signal: AbortSignal,
+): Promise<true | undefined> {
   if (isInPlace(view, self)) return true;
   const rule = view.cluster.rule;
-  const isSameIncarnation = rule?.voters.some((voter) => voter.ordinal === self.ordinal && voter.incarnation === self.status?.incarnation);
+  const isSameIncarnation = rule?.voters.some(
+    (voter) => voter.ordinal === self.ordinal && voter.incarnation === self.status?.incarnation,
+  );
   if (!rule || !isSameIncarnation) throw new Error('the primary is not the incarnation that was chosen');
   await context.executors.send(
     self.launch!.taskId,
@@ -78,7 +90,13 @@ async function resumePrimary(context: Context, view: ClusterView, self: MemberVi
   return undefined;
 }
 
-async function follow(context: Context, view: ClusterView, self: MemberView, primary: MemberView, signal: AbortSignal): Promise<void> {
+async function follow(
+  context: Context,
+  view: ClusterView,
+  self: MemberView,
+  primary: MemberView,
+  signal: AbortSignal,
+): Promise<void> {
   const source = { host: primary.bundle!.ip, port: primary.bundle!.bundle.ports.mysql };
   await context.executors.send(
     self.launch!.taskId,
@@ -87,7 +105,12 @@ async function follow(context: Context, view: ClusterView, self: MemberView, pri
   );
 }
 
-async function refill(context: Context, view: ClusterView, self: MemberView, comparison: Exclude<Comparison, { kind: 'subset' }>): Promise<undefined> {
+async function refill(
+  context: Context,
+  view: ClusterView,
+  self: MemberView,
+  comparison: Exclude<Comparison, { kind: 'subset' }>,
+): Promise<undefined> {
   const why =
     comparison.kind === 'errant'
       ? `it has transactions that the primary lacks: ${comparison.gtids}`
@@ -107,5 +130,9 @@ function hasCaughtUp(self: MemberView, primary: MemberView): boolean {
   const own = parseGtidSet(self.status.gtidExecuted);
   const wanted = parseGtidSet(primary.status.gtidExecuted);
   // Under a steady load the replica is always a little behind: its lag decides then.
-  return areGtidSetsEqual(own, wanted) || isGtidSubset(wanted, own) || (self.status.lagMs !== null && self.status.lagMs < 2000);
+  return (
+    areGtidSetsEqual(own, wanted) ||
+    isGtidSubset(wanted, own) ||
+    (self.status.lagMs !== null && self.status.lagMs < 2000)
+  );
 }

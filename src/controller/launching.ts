@@ -116,7 +116,8 @@ export function relaunchWant(context: Context, bundle: BundleRow): Want {
       if (!found.free) return null;
       const { hostname, ip } = found.free;
       const row = { ...bundle, agentId: found.agentId, hostname, ip };
-      if (row.agentId !== bundle.agentId || row.ip !== bundle.ip) await setBundleAgent(context.store, context.leader, row);
+      if (row.agentId !== bundle.agentId || row.ip !== bundle.ip)
+        await setBundleAgent(context.store, context.leader, row);
       await setBundleState(context.store, context.leader, bundle.id, 'reserved');
       const resources = bundle.resources as Resource[];
       const launch = await prepareLaunch(context, { cluster, member, bundle: row, resources });
@@ -216,4 +217,3 @@ function countBy(values: readonly string[]): Map<string, number> {
   for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
   return counts;
 }
-

@@ -75,7 +75,8 @@ export function startLoop(context: Context, clusterId: string, onView: (view: Cl
     }
     tellIntent(cluster.desired);
     if (cluster.desired === 'deleted') return finishDeletion(view);
-    if (view.failover) ensureMachine(`failover.${view.failover.id}`, logics.failover, { clusterId, failoverId: view.failover.id });
+    if (view.failover)
+      ensureMachine(`failover.${view.failover.id}`, logics.failover, { clusterId, failoverId: view.failover.id });
     for (const { id } of view.backups) ensureMachine(`backup.${id}`, logics.backup, { clusterId, backupId: id });
     for (const { id } of view.rebuilds) ensureMachine(`rebuild.${id}`, logics.rebuild, { clusterId, rebuildId: id });
     if (view.failover) return;
@@ -92,7 +93,9 @@ export function startLoop(context: Context, clusterId: string, onView: (view: Cl
   }
 
   async function finishDeletion(view: ClusterView): Promise<void> {
-    const isAllGone = view.members.every(({ isLive, bundle }) => !isLive && (bundle === null || bundle.state === 'released'));
+    const isAllGone = view.members.every(
+      ({ isLive, bundle }) => !isLive && (bundle === null || bundle.state === 'released'),
+    );
     if (!isAllGone || [...machines.keys()].some((key) => key.startsWith('member.'))) return;
     const isChanged = await setClusterGone(context.store, context.leader, clusterId, context.clock.now());
     if (isChanged) await emit(context, 'cluster.deleted', view.cluster, 'nothing of it is left on Mesos');
@@ -150,7 +153,9 @@ async function openNeededFailover(context: Context, view: ClusterView): Promise<
     return true;
   };
   if (cluster.epoch === 0) {
-    const areReady = view.members.every((member) => member.isConnected && isRunning(member) && member.member.initialisedAt !== null);
+    const areReady = view.members.every(
+      (member) => member.isConnected && isRunning(member) && member.member.initialisedAt !== null,
+    );
     return areReady ? open('first', 'all members run') : false;
   }
   const primary = primaryOf(view);

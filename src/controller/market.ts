@@ -3,9 +3,10 @@
  * the reasons kept for `GET /v1/offers`. An offer of an agent that somebody waits for is held for a moment, because
  * Mesos offers freed pieces separately and does not merge them.
  */
+
+import type { Clock } from '../clock.ts';
 import type { Stage } from '../cluster/placement.ts';
 import type { AgentOffer } from '../cluster/types.ts';
-import type { Clock } from '../clock.ts';
 import type { Logger } from '../log.ts';
 import { toAgentOffer } from '../mesos/offers.ts';
 import type { Offer, OfferOperation } from '../mesos/types.ts';
@@ -96,7 +97,8 @@ export function createMarket(options: {
   let isReviveDue = false;
   let chain: Promise<void> = Promise.resolve();
 
-  const attempt = (call: MarketCall) => send(call).catch((error) => log.debug({ err: error, call: call.type }, 'call was not taken'));
+  const attempt = (call: MarketCall) =>
+    send(call).catch((error) => log.debug({ err: error, call: call.type }, 'call was not taken'));
 
   function agents(): AgentOffers[] {
     const byAgent = new Map<string, Offer[]>();
@@ -110,7 +112,10 @@ export function createMarket(options: {
     for (const entry of recent) {
       if (entry.free.agentId !== trial.agentId || !outstanding.has(entry.offerId)) continue;
       // Only the last word about a member: it is tried again at every offer.
-      entry.tried = [...entry.tried.filter((one) => one.clusterId !== trial.clusterId || one.ordinal !== trial.ordinal), trial];
+      entry.tried = [
+        ...entry.tried.filter((one) => one.clusterId !== trial.clusterId || one.ordinal !== trial.ordinal),
+        trial,
+      ];
     }
   }
 
@@ -148,7 +153,11 @@ export function createMarket(options: {
     if (unused.length === 0) return;
     for (const { offer } of unused) outstanding.delete(offer.id.value);
     const offerIds = unused.map(({ offer }) => offer.id.value);
-    await attempt({ type: 'DECLINE', offerIds, refuseSeconds: wants.size > 0 ? refuseSeconds.wanted : refuseSeconds.idle });
+    await attempt({
+      type: 'DECLINE',
+      offerIds,
+      refuseSeconds: wants.size > 0 ? refuseSeconds.wanted : refuseSeconds.idle,
+    });
   }
 
   function consider(): void {

@@ -13,7 +13,7 @@ import { readClusterSecrets } from '../store/clusters.ts';
 import { listFailovers } from '../store/failovers.ts';
 import { markInitialised, setMemberBundle, setMemberFailure, setMemberPhase } from '../store/members.ts';
 import { type Context, emit } from './context.ts';
-import { type ClusterView, gatherMember, isRunning, type MemberView, primaryOf } from './gather.ts';
+import { type ClusterView, gatherMember, isInPlace, isRunning, type MemberView, primaryOf } from './gather.ts';
 import { joinCluster } from './joining.ts';
 import { newPlacementWant, relaunchWant, releaseWant } from './launching.ts';
 import { openRebuildFor } from './rebuild-actors.ts';
@@ -106,9 +106,14 @@ async function giveUpAttempt(context: Context, self: MemberView, since: number):
   const { bundle } = self;
   if (!bundle || context.clock.now() - since < unseenMs) return false;
   const isSeen = context.market.agents().some(({ offers }) => findReserved(offers, bundle.id).length > 0);
-  if (isSeen) await setBundleState(context.store, context.leader, bundle.id, 'releasing', 'only a part of it was reserved');
+  if (isSeen)
+    await setBundleState(context.store, context.leader, bundle.id, 'releasing', 'only a part of it was reserved');
   else await setBundleState(context.store, context.leader, bundle.id, 'released', 'the attempt never showed up');
-  await setMemberBundle(context.store, context.leader, { clusterId: bundle.clusterId, ordinal: bundle.ordinal, bundleId: null });
+  await setMemberBundle(context.store, context.leader, {
+    clusterId: bundle.clusterId,
+    ordinal: bundle.ordinal,
+    bundleId: null,
+  });
   if (isSeen) context.market.want(releaseWant(context, bundle));
   return true;
 }
@@ -166,7 +171,8 @@ async function rememberInitialised(context: Context, self: MemberView): Promise<
  * unacknowledged tail. It starts again when the failover was refused or another member is the primary.
  */
 async function mustWaitForFailover(context: Context, view: ClusterView, self: MemberView): Promise<boolean> {
-  if (view.cluster.primary !== self.ordinal || view.cluster.epoch === 0) return view.failover !== null && view.failover.kind !== 'first' && view.failover.fromPrimary === self.ordinal;
+  if (view.cluster.primary !== self.ordinal || view.cluster.epoch === 0)
+    return view.failover !== null && view.failover.kind !== 'first' && view.failover.fromPrimary === self.ordinal;
   if (view.members.length === 1) return false;
   if (view.failover) return true;
   const [newest] = await listFailovers(context.store, view.cluster.id);
@@ -177,7 +183,10 @@ async function mustWaitForFailover(context: Context, view: ClusterView, self: Me
 /** mysqld does not start on what is in the volume. With a primary elsewhere the member is filled anew. */
 async function recoverFailed(context: Context, view: ClusterView, self: MemberView): Promise<undefined> {
   const reason = self.status?.reason;
-  const isDamaged = reason?.code === 'DATA_DIR_DAMAGED' || reason?.code === 'INCARNATION_MISMATCH' || reason?.code === 'REBUILD_UNFINISHED';
+  const isDamaged =
+    reason?.code === 'DATA_DIR_DAMAGED' ||
+    reason?.code === 'INCARNATION_MISMATCH' ||
+    reason?.code === 'REBUILD_UNFINISHED';
   const primary = primaryOf(view);
   if (isDamaged && primary && primary.ordinal !== self.ordinal && self.member.initialisedAt !== null) {
     await openRebuildFor(context, view, self.ordinal, reason.message);
@@ -191,28 +200,14 @@ async function serve(context: Context, { input, signal }: Run<void>): Promise<vo
   const { clusterId, ordinal } = input;
   await lookUntil(context, clusterId, signal, async () => {
     const { view, self } = await gatherMember(context, clusterId, ordinal);
-    if (self.member.failures > 0) await setMemberFailure(context.store, context.leader, { clusterId, ordinal, failures: 0, retryAt: null });
+    if (self.member.failures > 0)
+      await setMemberFailure(context.store, context.leader, { clusterId, ordinal, failures: 0, retryAt: null });
     if (!self.isLive) return true;
     if (!self.isConnected || !self.status) return undefined;
     if (!isRunning(self)) return true;
     if (view.failover) return undefined;
     return isInPlace(view, self) ? undefined : true;
   });
-}
-
-/** The primary is writable; a replica follows the primary of this epoch. */
-export function isInPlace(view: ClusterView, self: MemberView): boolean {
-  const primary = primaryOf(view);
-  if (!primary?.bundle || !self.status) return false;
-  if (primary.ordinal === self.ordinal) return self.status.isWritable && self.status.epoch === view.cluster.epoch;
-  const { replication } = self.status;
-  return (
-    replication !== null &&
-    replication.sourceHost === primary.bundle.ip &&
-    replication.sourcePort === primary.bundle.bundle.ports.mysql &&
-    replication.receiver !== 'off' &&
-    replication.applier === 'on'
-  );
 }
 
 /** KILL may be lost: it is repeated until Mesos reports the end. */
@@ -224,7 +219,9 @@ async function stopTask(context: Context, { input, signal }: Run<void>): Promise
     if (!self.isLive || !self.launch) return true;
     if (context.clock.now() - sentAt < killEveryMs) return undefined;
     sentAt = context.clock.now();
-    await context.call(kill({ taskId: self.launch.taskId, agentId: self.launch.agentId })).catch((error) => context.log.debug({ err: error }, 'KILL was not taken'));
+    await context
+      .call(kill({ taskId: self.launch.taskId, agentId: self.launch.agentId }))
+      .catch((error) => context.log.debug({ err: error }, 'KILL was not taken'));
     return undefined;
   });
 }
@@ -239,7 +236,8 @@ async function release(context: Context, { input, signal }: Run<void>): Promise<
     if (!bundle || bundle.state === 'released') return true;
     if (view.cluster.desired !== 'deleted') throw new Error(`cluster ${clusterId} is to be kept`);
     if (bundle.state === 'intended' && (await giveUpAttempt(context, self, since))) return true;
-    if (bundle.state === 'reserved') await setBundleState(context.store, context.leader, bundle.id, 'releasing', 'the cluster was deleted');
+    if (bundle.state === 'reserved')
+      await setBundleState(context.store, context.leader, bundle.id, 'releasing', 'the cluster was deleted');
     context.market.want(releaseWant(context, bundle));
     return undefined;
   });

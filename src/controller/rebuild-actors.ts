@@ -1,6 +1,6 @@
 /** What the rebuild machine's actors do, and the one place that opens a rebuild by itself. */
 import { fromPromise } from 'xstate';
-import { isGtidSubset, parseGtidSet, subtractGtidSets, isGtidSetEmpty } from '../cluster/gtid-set.ts';
+import { isGtidSetEmpty, isGtidSubset, parseGtidSet, subtractGtidSets } from '../cluster/gtid-set.ts';
 import { type ErrorCode, Refusal } from '../errors.ts';
 import { type RebuildInput, rebuildMachine } from '../machines/rebuild.ts';
 import { markInitialised, setMemberIncarnation } from '../store/members.ts';
@@ -15,14 +15,22 @@ const budget = { count: 3, withinMs: 3600_000 } as const;
 const maxAttempts = 5;
 
 /** Opens a rebuild unless one is open; refuses past the budget, so that nothing loops for ever. */
-export async function openRebuildFor(context: Context, view: ClusterView, ordinal: number, reason: string): Promise<void> {
+export async function openRebuildFor(
+  context: Context,
+  view: ClusterView,
+  ordinal: number,
+  reason: string,
+): Promise<void> {
   if (view.rebuilds.some((rebuild) => rebuild.ordinal === ordinal)) return;
   const since = context.clock.now() - budget.withinMs;
   const recent = (await listRebuilds(context.store, view.cluster.id)).filter(
     (rebuild) => rebuild.ordinal === ordinal && rebuild.startedAt > since && rebuild.requestedBy === 'automation',
   );
   if (recent.length >= budget.count) {
-    throw new Refusal('REBUILD_BUDGET', `member ${ordinal} was rebuilt ${recent.length} times within the hour: ${reason}`);
+    throw new Refusal(
+      'REBUILD_BUDGET',
+      `member ${ordinal} was rebuilt ${recent.length} times within the hour: ${reason}`,
+    );
   }
   await openRebuild(context.store, {
     id: context.newId(),
@@ -44,7 +52,9 @@ export function provideRebuild(context: Context) {
     fromPromise<T, RebuildInput>(({ input, signal }) => run(context, { input, signal }));
   return rebuildMachine.provide({
     actors: {
-      check: effect(async (_, { input }) => ({ isOpen: (await getRebuild(context.store, input.rebuildId)).state === 'open' })),
+      check: effect(async (_, { input }) => ({
+        isOpen: (await getRebuild(context.store, input.rebuildId)).state === 'open',
+      })),
       leaveVoters: effect(leaveVoters),
       chooseWay: effect(chooseWay),
       fill: effect(fill),
@@ -65,7 +75,10 @@ async function read(context: Context, { clusterId, rebuildId }: RebuildInput) {
 }
 
 /** The loop takes the member out of the voters because a rebuild is open; this only waits for it. */
-async function leaveVoters(context: Context, { input, signal }: { input: RebuildInput; signal: AbortSignal }): Promise<void> {
+async function leaveVoters(
+  context: Context,
+  { input, signal }: { input: RebuildInput; signal: AbortSignal },
+): Promise<void> {
   await lookUntil(context, input.clusterId, signal, async () => {
     const { view, rebuild } = await read(context, input);
     if (view.cluster.epoch === 0) throw new Refusal('NO_PRIMARY', 'there is no primary to rebuild from yet');
@@ -77,11 +90,15 @@ async function leaveVoters(context: Context, { input, signal }: { input: Rebuild
  * Own backup volume first: it costs no network. It serves only if the primary has all that it holds, and still has the
  * logs that follow it. Else CLONE, from a replica if one serves, so that the primary is spared.
  */
-async function chooseWay(context: Context, { input, signal }: { input: RebuildInput; signal: AbortSignal }): Promise<void> {
+async function chooseWay(
+  context: Context,
+  { input, signal }: { input: RebuildInput; signal: AbortSignal },
+): Promise<void> {
   await lookUntil(context, input.clusterId, signal, async () => {
     const { view, rebuild, self, primary } = await read(context, input);
     if (rebuild.way !== null) return true;
-    if (!self.isConnected || !self.status || !primary?.status || !primary.isConnected || view.failover) return undefined;
+    if (!self.isConnected || !self.status || !primary?.status || !primary.isConnected || view.failover)
+      return undefined;
     const backup = rebuild.attempts === 0 ? usableBackup(self, primary) : null;
     const way = backup ? `backup:${backup}` : `clone:${chooseDonor(view, rebuild.ordinal, primary).ordinal}`;
     await setRebuild(context.store, context.leader, rebuild.id, { way });
@@ -101,7 +118,9 @@ function usableBackup(self: MemberView, primary: MemberView): string | null {
 
 function chooseDonor(view: ClusterView, ordinal: number, primary: MemberView): MemberView {
   const others = view.members.filter((member) => member.ordinal !== ordinal && member.ordinal !== primary.ordinal);
-  return others.find((member) => member.isConnected && isRunning(member) && member.member.phase === 'serving') ?? primary;
+  return (
+    others.find((member) => member.isConnected && isRunning(member) && member.member.phase === 'serving') ?? primary
+  );
 }
 
 async function fill(context: Context, { input, signal }: { input: RebuildInput; signal: AbortSignal }): Promise<void> {
@@ -118,7 +137,8 @@ async function fill(context: Context, { input, signal }: { input: RebuildInput; 
     }
     commandId ??= `rebuild.${rebuild.id}.${rebuild.attempts}`;
     if (status.work?.commandId === commandId) {
-      if (status.work.outcome === 'failed') throw new Refusal((status.work.code ?? 'INTERNAL') as ErrorCode, status.work.message ?? 'the rebuild failed');
+      if (status.work.outcome === 'failed')
+        throw new Refusal((status.work.code ?? 'INTERNAL') as ErrorCode, status.work.message ?? 'the rebuild failed');
       return undefined;
     }
     await context.executors.send(

@@ -1,18 +1,19 @@
-/** Asks Mesos about every launch whose state is in doubt: all of them after a subscription, the doubtful ones again and again. */
+/** Drives mesos/reconcile.ts: which launches are in doubt, and what Mesos answered. */
 import { reconcile } from '../mesos/calls.ts';
+import {
+  noteAnswer,
+  planReconciliation,
+  type Reconciliation,
+  startReconciliation,
+  trackTask,
+} from '../mesos/reconcile.ts';
 import type { TaskStatus } from '../mesos/types.ts';
 import { listLiveLaunches } from '../store/launches.ts';
-import type { LaunchRow } from '../store/rows.ts';
 import type { Context } from './context.ts';
 
-/** Mesos answers a batch of this size without a pause. */
-const batchSize = 1000;
-const doubtEveryMs = 15_000;
-const allEveryMs = 15 * 60_000;
-/** An ACCEPT is young: its task will be told of by itself. */
+/** An ACCEPT that is older than this and was not answered by any update is asked for. */
 const youngMs = 5000;
-
-const doubtfulStates: ReadonlySet<string> = new Set(['INTENDED', 'TASK_STAGING', 'TASK_UNREACHABLE', 'TASK_UNKNOWN']);
+const silentStates: ReadonlySet<string> = new Set(['INTENDED', 'TASK_STAGING']);
 
 export interface Reconciler {
   /** A new subscription: every live launch is asked for. */
@@ -22,39 +23,38 @@ export interface Reconciler {
 }
 
 export function createReconciler(context: Context): Reconciler {
-  /** Launches not answered since the subscription. Mesos stays silent about agents that have not come back yet. */
-  const unanswered = new Set<string>();
-  let doubtAt = 0;
-  let allAt = 0;
+  const moment = () => ({ now: context.clock.now(), random: context.random });
+  let state: Reconciliation = startReconciliation([], context.clock.now());
 
-  async function ask(launches: readonly LaunchRow[]): Promise<void> {
-    for (let from = 0; from < launches.length; from += batchSize) {
-      await context.call(reconcile(launches.slice(from, from + batchSize)));
+  async function send(): Promise<void> {
+    const plan = planReconciliation(state, moment());
+    state = plan.next;
+    // An empty RECONCILE would ask for everything.
+    if (plan.batch.length > 0) await context.call(reconcile(plan.batch));
+  }
+
+  /** A launch whose ACCEPT got no answer: was it carried out? */
+  async function trackSilent(): Promise<void> {
+    const { now } = moment();
+    for (const { taskId, agentId, taskState, createdAt } of await listLiveLaunches(context.store)) {
+      if (!silentStates.has(taskState) || now - createdAt < youngMs || state.tasks.has(taskId)) continue;
+      state = trackTask(state, { taskId, agentId }, now);
     }
   }
 
-  async function begin(): Promise<void> {
-    const launches = await listLiveLaunches(context.store);
-    for (const { taskId } of launches) unanswered.add(taskId);
-    doubtAt = context.clock.now();
-    allAt = doubtAt;
-    await ask(launches);
-  }
-
   return {
-    begin,
-    answered: (status) => void unanswered.delete(status.task_id.value),
+    async begin() {
+      state = startReconciliation(await listLiveLaunches(context.store), context.clock.now());
+      await send();
+    },
+    answered(status) {
+      const answer = { taskId: status.task_id.value, agentId: status.agent_id?.value ?? null, taskState: status.state };
+      state = noteAnswer(state, answer, moment());
+    },
     async tick(isConnected) {
-      const now = context.clock.now();
-      if (!isConnected || now - doubtAt < doubtEveryMs) return;
-      doubtAt = now;
-      if (now - allAt >= allEveryMs) return begin();
-      const launches = await listLiveLaunches(context.store);
-      const live = new Set(launches.map(({ taskId }) => taskId));
-      for (const taskId of unanswered) if (!live.has(taskId)) unanswered.delete(taskId);
-      const isDoubtful = ({ taskId, taskState, createdAt }: LaunchRow) =>
-        unanswered.has(taskId) || (doubtfulStates.has(taskState) && now - createdAt > youngMs);
-      await ask(launches.filter(isDoubtful));
+      if (!isConnected) return;
+      await trackSilent();
+      await send();
     },
   };
 }

@@ -31,9 +31,20 @@ export function createReservations(context: Context): Reservations {
         const bundle = await findBundle(context.store, found.reservation);
         if (!bundle) {
           if (!orphans.has(found.reservation)) {
-            await emit(context, 'mesos.orphan', null, `reservation ${found.reservation} on agent ${found.agentId} has no row`, {
-              data: { reservation: found.reservation, agentId: found.agentId, cluster: found.cluster, member: found.member },
-            });
+            await emit(
+              context,
+              'mesos.orphan',
+              null,
+              `reservation ${found.reservation} on agent ${found.agentId} has no row`,
+              {
+                data: {
+                  reservation: found.reservation,
+                  agentId: found.agentId,
+                  cluster: found.cluster,
+                  member: found.member,
+                },
+              },
+            );
           }
           const { reservation, agentId, cluster, member } = found;
           orphans.set(reservation, { reservation, agentId, cluster, member, seenAt: context.clock.now() });
@@ -51,5 +62,6 @@ export function createReservations(context: Context): Reservations {
 
 /** After a start of the control plane: bundles that were being given back are asked for again. */
 export async function resumeReleases(context: Context): Promise<void> {
-  for (const bundle of await listBundles(context.store, { states: ['releasing'] })) context.market.want(releaseWant(context, bundle));
+  for (const bundle of await listBundles(context.store, { states: ['releasing'] }))
+    context.market.want(releaseWant(context, bundle));
 }

@@ -80,7 +80,10 @@ function readFingerprint(status: TaskStatus): string | null {
 export async function recordOperationStatus(context: Context, status: OperationStatus): Promise<void> {
   const [, bundleId] = /^release\.([^.]+)\.unreserve$/.exec(status.operation_id?.value ?? '') ?? [];
   if (status.state !== 'OPERATION_FINISHED') {
-    context.log.info({ operation: status.operation_id?.value, state: status.state }, status.message || 'operation status');
+    context.log.info(
+      { operation: status.operation_id?.value, state: status.state },
+      status.message || 'operation status',
+    );
   }
   if (!bundleId || status.state !== 'OPERATION_FINISHED') return;
   await setBundleState(context.store, context.leader, bundleId, 'released');

@@ -21,7 +21,12 @@ export async function stepVoters(context: Context, view: ClusterView): Promise<b
   context.log.info({ cluster: cluster.name, step: step.kind, reason: step.reason }, 'next step of the voters');
   const options = { epoch: cluster.epoch, timeoutMs: stepTimeoutMs };
   const store = (rule: NonNullable<typeof cluster.rule>) =>
-    storeRule(context.store, context.leader, { clusterId: cluster.id, epoch: cluster.epoch, fromVersion: cluster.rule!.version, rule });
+    storeRule(context.store, context.leader, {
+      clusterId: cluster.id,
+      epoch: cluster.epoch,
+      fromVersion: cluster.rule!.version,
+      rule,
+    });
   try {
     if (step.kind === 'storeRule') return await store(step.rule);
     if (step.kind === 'setVoter') {
@@ -58,13 +63,20 @@ function wantedOf(view: ClusterView): Parameters<typeof nextVoterStep>[1] {
  */
 function isWanted(view: ClusterView, member: MemberView): boolean {
   if (proofOfEnd(member)) return false;
-  const isVoter = view.cluster.rule!.voters.some((voter) => voter.ordinal === member.ordinal && voter.incarnation === member.member.incarnation);
+  const isVoter = view.cluster.rule!.voters.some(
+    (voter) => voter.ordinal === member.ordinal && voter.incarnation === member.member.incarnation,
+  );
   return isVoter || member.member.phase === 'serving';
 }
 
 function observe(view: ClusterView, primary: MemberView): ObservedVoters {
   return {
-    primaryK: primary.isConnected && primary.status?.isWritable ? (primary.status.semiSync.isSource ? primary.status.semiSync.k : 0) : null,
+    primaryK:
+      primary.isConnected && primary.status?.isWritable
+        ? primary.status.semiSync.isSource
+          ? primary.status.semiSync.k
+          : 0
+        : null,
     members: view.members
       .filter(({ ordinal }) => ordinal !== primary.ordinal)
       .map((member) => ({
@@ -84,7 +96,8 @@ function acknowledges(member: MemberView): 'yes' | 'no' | 'unknown' {
 
 function isCaughtUp(member: MemberView, primary: MemberView): boolean {
   const { status } = member;
-  if (!member.isConnected || !status || status.replication?.receiver !== 'on' || status.replication.applier !== 'on') return false;
+  if (!member.isConnected || !status || status.replication?.receiver !== 'on' || status.replication.applier !== 'on')
+    return false;
   const isNear = status.lagMs !== null && status.lagMs < lagMaxMs;
   return isNear || isGtidSubset(parseGtidSet(primary.status!.gtidExecuted), parseGtidSet(status.gtidExecuted));
 }

@@ -214,13 +214,14 @@ function checkRule(rule: VoterRule): void {
 }
 
 /** One spelling of a rule, whatever the order of keys: it is compared as text. */
-function ruleText({ epoch, version, primary, voters, k }: VoterRule): string {
+function ruleText({ epoch, version, primary, voters, k, base }: VoterRule): string {
   return JSON.stringify({
     epoch,
     version,
     primary,
     voters: voters.map(({ ordinal, incarnation }) => ({ ordinal, incarnation })),
     k,
+    base,
   });
 }
 

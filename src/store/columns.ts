@@ -19,6 +19,7 @@ export const ruleColumn: z.ZodType<VoterRule> = z.object({
   version: z.int(),
   primary: z.int(),
   voters: z.array(z.object({ ordinal: z.int(), incarnation: z.string() })),
+  base: z.string().optional(),
   k: z.int(),
 });
 

@@ -166,7 +166,7 @@ test('a rule that cannot be is a fault', async () => {
   const commit = async (rule = aRule(1), toEpoch = 1) =>
     commitPrimary(store, leader, { clusterId, fromEpoch: 0, toEpoch, primary: 0, rule });
 
-  await expect(commit(aRule(1, { k: 3 }))).rejects.toThrow('can never be met');
+  await expect(commit(aRule(1, { k: -1 }))).rejects.toThrow('is negative');
   await expect(commit(aRule(1, { primary: 5 }))).rejects.toThrow('not among the voters');
   await expect(commit(aRule(2), 2)).rejects.toThrow('does not follow');
   await expect(commit(aRule(2), 1)).rejects.toThrow('another epoch');

@@ -1,0 +1,171 @@
+/** What the API shows of the controller's memory, in the API's words. Answers at once, from the last tick's facts. */
+import type { DryRun, LiveMember, LiveOffer, LiveState, LiveView } from '../api/live.ts';
+import { chooseAgent, couldEverFit } from '../cluster/choose-agent.ts';
+import { withoutBundle } from '../cluster/placement.ts';
+import { deriveState, type MemberFacts } from '../cluster/state.ts';
+import type { AgentOffer, Bundle, ClusterSpec, Condition } from '../cluster/types.ts';
+import type { Controller } from '../controller/controller.ts';
+import { type ClusterView, isInPlace, isRunning, type MemberView, primaryOf } from '../controller/gather.ts';
+
+/** `/primary` and `isPrimaryCommitting`: the last heartbeat commit is younger than this. */
+const leaseMs = 3000;
+
+export function createLiveView(options: {
+  readonly controller: Controller;
+  readonly now: () => number;
+  readonly metrics: () => string;
+}): LiveView {
+  const { controller, now, metrics } = options;
+  const states = new Map<string, LiveState>();
+
+  function stateOf(view: ClusterView): LiveState {
+    const previous = states.get(view.cluster.id)?.conditions ?? [];
+    const state = deriveState(factsOf(controller, view, previous, now()));
+    states.set(view.cluster.id, state);
+    return state;
+  }
+
+  return {
+    isConnected: () => controller.isConnected(),
+    state(clusterId) {
+      const view = controller.view(clusterId);
+      return view ? stateOf(view) : null;
+    },
+    member(clusterId, ordinal) {
+      const member = controller.view(clusterId)?.members.find((one) => one.ordinal === ordinal);
+      return member ? liveMember(member) : null;
+    },
+    offers: () => controller.market.recent().map(liveOffer),
+    place: (spec) => place(controller, spec),
+    subscribe: (listener) => controller.onView((view) => listener({ clusterId: view.cluster.id, kind: 'cluster' })),
+    metrics,
+  };
+}
+
+function factsOf(
+  controller: Controller,
+  view: ClusterView,
+  previous: readonly Condition[],
+  at: number,
+): Parameters<typeof deriveState>[0] {
+  const { cluster, failover } = view;
+  const primary = primaryOf(view);
+  const heartbeatAt = primary?.status?.heartbeatAt ?? null;
+  return {
+    spec: cluster.spec,
+    desired: cluster.desired,
+    deletedAt: cluster.deletedAt,
+    epoch: cluster.epoch,
+    primary: cluster.primary,
+    isActivated: cluster.activatedAt !== null,
+    isPrimaryWritable: primary?.isConnected === true && primary.status?.isWritable === true,
+    isPrimaryCommitting: heartbeatAt !== null && at - heartbeatAt < leaseMs,
+    rule: cluster.rule,
+    members: view.members.map((member) => memberFacts(controller, view, member)),
+    openFailover: failover && { kind: failover.kind, startedAt: failover.startedAt },
+    failoverRefusal: null,
+    previous,
+    now: at,
+  };
+}
+
+function memberFacts(controller: Controller, view: ClusterView, member: MemberView): MemberFacts {
+  const { ordinal, status } = member;
+  const isPlaced = member.bundle !== null;
+  return {
+    ordinal,
+    role: ordinal === view.cluster.primary ? 'primary' : status?.replication ? 'replica' : 'none',
+    isLive: member.isLive,
+    isServing: member.member.phase === 'serving' && isRunning(member) && isInPlace(view, member),
+    isInitialised: member.member.initialisedAt !== null,
+    waitingForResources: member.isLive || isPlaced ? null : whyNotPlaced(controller, view.cluster.id, ordinal),
+    refusal: status?.instance === 'failed' && status.reason ? status.reason : null,
+  };
+}
+
+/** The failed stages of the last offers that were tried for the member. */
+function whyNotPlaced(controller: Controller, clusterId: string, ordinal: number): string {
+  const reasons = controller.market.recent().flatMap(({ free, tried }) =>
+    tried
+      .filter((trial) => trial.clusterId === clusterId && trial.ordinal === ordinal && trial.outcome === 'refused')
+      .flatMap(({ stages }) => stages.filter(({ isPassed }) => !isPassed))
+      .map(({ reason }) => `${free.hostname}: ${reason}`),
+  );
+  return reasons.length > 0 ? [...new Set(reasons)].slice(-4).join('; ') : 'no offer has come yet';
+}
+
+function liveMember({ status, launch, isConnected }: MemberView): LiveMember {
+  return {
+    instance: status && isConnected ? status.instance : 'unknown',
+    isWritable: isConnected && status?.isWritable === true,
+    gtidExecuted: status?.gtidExecuted ?? null,
+    lagMs: status?.lagMs ?? null,
+    volumes: { data: status?.volumes.data ?? null, backup: status?.volumes.backup ?? null },
+    taskState: launch?.taskState ?? null,
+    message: status?.reason?.message ?? status?.replication?.receiverError ?? null,
+  };
+}
+
+function liveOffer({
+  offerId,
+  receivedAt,
+  free,
+  tried,
+}: ReturnType<Controller['market']['recent']>[number]): LiveOffer {
+  const { agentId, hostname, cpus, memMb, ports, disks } = free;
+  return { agentId, hostname, offerIds: [offerId], receivedAt, cpus, memMb, ports, disks, tried };
+}
+
+/** A dry run on what the last offers told: nothing is reserved, and Mesos may say otherwise a second later. */
+function place(controller: Controller, spec: ClusterSpec): DryRun {
+  let offers = [...controller.market.known()];
+  const agentsInUse: string[] = [];
+  const placed: { ordinal: number; agentId: string; hostname: string }[] = [];
+  const refused: { ordinal: number; agents: DryRun['refused'][number]['agents'] }[] = [];
+  for (let ordinal = 0; ordinal < spec.members; ordinal++) {
+    const newPersistenceIds = { data: `dry-data-${ordinal}`, backup: `dry-backup-${ordinal}` };
+    const choice = chooseAgent({ spec, ordinal, offers, agentsInUse, membersByAgent: new Map(), newPersistenceIds });
+    if (choice.kind === 'refused') {
+      refused.push({ ordinal, agents: choice.refused });
+      continue;
+    }
+    const { agentId, hostname } = choice.offer;
+    placed.push({ ordinal, agentId, hostname });
+    agentsInUse.push(agentId);
+    offers = offers.map((offer) => (offer.agentId === agentId ? withoutBundle(offer, choice.bundle) : offer));
+  }
+  const ever = couldEverFit(spec, agentTotals(controller));
+  if (ever.kind !== 'never') return { placed, refused };
+  const reasons = ever.agents.flatMap(({ hostname, stages }) =>
+    stages.filter(({ isPassed }) => !isPassed).map(({ reason }) => `${hostname}: ${reason}`),
+  );
+  return { placed, refused, neverFits: reasons.join('; ') };
+}
+
+/** What each known agent would offer if no member of ours were on it. */
+function agentTotals(controller: Controller): AgentOffer[] {
+  const bundles = controller.bundles();
+  return controller.market
+    .known()
+    .map((free) =>
+      bundles
+        .filter(({ agentId }) => agentId === free.agentId)
+        .reduce((sum, { bundle }) => withBundle(sum, bundle), free),
+    );
+}
+
+function withBundle(offer: AgentOffer, bundle: Bundle): AgentOffer {
+  const disks = [...offer.disks];
+  for (const volume of bundle.backup ? [bundle.data, bundle.backup] : [bundle.data]) {
+    const at = disks.findIndex((disk) => disk.type === volume.type && disk.path === volume.path);
+    if (at < 0) disks.push({ type: volume.type, path: volume.path, sizeMb: volume.sizeMb });
+    else disks[at] = { ...disks[at]!, sizeMb: disks[at]!.sizeMb + volume.sizeMb };
+  }
+  return {
+    ...offer,
+    cpus: offer.cpus + bundle.cpus,
+    memMb: offer.memMb + bundle.memMb,
+    ports: [...offer.ports, ...Object.values(bundle.ports).map((port: number) => ({ begin: port, end: port }))],
+    disks,
+  };
+}

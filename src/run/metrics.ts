@@ -1,0 +1,76 @@
+/** `GET /metrics` in Prometheus' text format, from the controller's memory. */
+import type { Clock } from '../clock.ts';
+import type { Controller } from '../controller/controller.ts';
+import { isRunning } from '../controller/gather.ts';
+
+type Sample = readonly [labels: Record<string, string>, value: number];
+
+export function createMetrics(controller: Controller, clock: Clock): () => string {
+  const startedAt = clock.now();
+  return () => {
+    const views = controller.views().filter(({ cluster }) => cluster.deletedAt === null);
+    const members = views.flatMap(({ cluster, members }) =>
+      members.map((member) => ({ member, labels: { cluster: cluster.name, member: String(member.ordinal) } })),
+    );
+    const each = (value: (member: (typeof members)[number]['member']) => number | null): Sample[] =>
+      members.flatMap(({ member, labels }) => {
+        const found = value(member);
+        return found === null ? [] : [[labels, found] as const];
+      });
+    return [
+      metric('selvedge_up_seconds', 'gauge', 'Seconds since this process leads.', [
+        [{}, (clock.now() - startedAt) / 1000],
+      ]),
+      metric('selvedge_mesos_connected', 'gauge', '1 while subscribed to a Mesos master.', [
+        [{}, controller.isConnected() ? 1 : 0],
+      ]),
+      metric(
+        'selvedge_cluster_epoch',
+        'gauge',
+        'Rises by one with every new primary.',
+        views.map(({ cluster }) => [{ cluster: cluster.name }, cluster.epoch]),
+      ),
+      metric(
+        'selvedge_member_running',
+        'gauge',
+        '1 while mysqld of the member runs.',
+        each((member) => (isRunning(member) ? 1 : 0)),
+      ),
+      metric(
+        'selvedge_member_writable',
+        'gauge',
+        '1 on the member that takes writes.',
+        each((member) => (member.status?.isWritable ? 1 : 0)),
+      ),
+      metric(
+        'selvedge_member_lag_seconds',
+        'gauge',
+        'Age of the newest heartbeat applied.',
+        each((member) => (member.status?.lagMs == null ? null : member.status.lagMs / 1000)),
+      ),
+      metric(
+        'selvedge_member_data_used_megabytes',
+        'gauge',
+        'Used on the data volume.',
+        each((member) => member.status?.volumes.data.usedMb ?? null),
+      ),
+      metric(
+        'selvedge_member_backup_used_megabytes',
+        'gauge',
+        'Used on the backup volume.',
+        each((member) => member.status?.volumes.backup?.usedMb ?? null),
+      ),
+      metric('selvedge_orphans', 'gauge', 'Reservations with our label and no row.', [
+        [{}, controller.orphans().length],
+      ]),
+    ].join('');
+  };
+}
+
+function metric(name: string, type: string, help: string, samples: readonly Sample[]): string {
+  const lines = samples.map(([labels, value]) => {
+    const text = Object.entries(labels).map(([key, text]) => `${key}=${JSON.stringify(text)}`);
+    return `${name}${text.length > 0 ? `{${text.join(',')}}` : ''} ${value}\n`;
+  });
+  return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join('')}`;
+}
