@@ -52,7 +52,11 @@ export interface DryRun {
   readonly refused: readonly {
     readonly ordinal: number;
     /** Why not, for each agent with an offer. */
-    readonly agents: readonly { readonly agentId: string; readonly hostname: string; readonly stages: readonly Stage[] }[];
+    readonly agents: readonly {
+      readonly agentId: string;
+      readonly hostname: string;
+      readonly stages: readonly Stage[];
+    }[];
   }[];
   /** Set when no known agent, even empty, could ever hold a member: why. */
   readonly neverFits?: string;

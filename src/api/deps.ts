@@ -1,0 +1,39 @@
+import type {
+  FastifyBaseLogger,
+  FastifyInstance,
+  RawReplyDefaultExpression,
+  RawRequestDefaultExpression,
+  RawServerDefault,
+} from 'fastify';
+import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import type { Clock } from '../clock.ts';
+import type { Logger } from '../log.ts';
+import type { ClusterSecrets } from '../store/rows.ts';
+import type { Store } from '../store/store.ts';
+import type { Auth } from './auth.ts';
+import type { LiveView } from './live.ts';
+
+export interface ApiDeps {
+  readonly store: Store;
+  /** Have the controller look at the cluster soon. May be lost: the slow tick finds what was stored. */
+  readonly wake: (clusterId: string) => void;
+  readonly live: LiveView;
+  readonly clock: Clock;
+  readonly newId: () => string;
+  readonly log: Logger;
+  /** Passwords and the cluster's own certificate authority. `teamUser` is the team's account. */
+  readonly createSecrets: (cluster: {
+    readonly id: string;
+    readonly name: string;
+    readonly teamUser: string;
+  }) => Promise<ClusterSecrets>;
+  readonly auth: Auth;
+}
+
+export type App = FastifyInstance<
+  RawServerDefault,
+  RawRequestDefaultExpression,
+  RawReplyDefaultExpression,
+  FastifyBaseLogger,
+  ZodTypeProvider
+>;

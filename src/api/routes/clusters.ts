@@ -1,0 +1,169 @@
+import { fillSpec, specWarnings } from '../../cluster/spec.ts';
+import type { ClusterSpec } from '../../cluster/types.ts';
+import { Refusal } from '../../errors.ts';
+import { findCluster, insertCluster, listClusters, markClusterDeleted } from '../../store/clusters.ts';
+import type { ApiDeps, App } from '../deps.ts';
+import { getClusterNamed, getClusterToChange } from '../lookups.ts';
+import { BadRequest } from '../problems.ts';
+import * as schemas from '../schemas.ts';
+import type { Streams } from '../streams.ts';
+import { clusterSummary, clusterView, endpointsView } from '../views.ts';
+
+const ENDPOINTS_LOOK_MS = 1_000;
+const USER_LENGTH_MAX = 32;
+
+export function addClusterRoutes(app: App, deps: ApiDeps): void {
+  app.route({
+    method: 'POST',
+    url: '/v1/clusters',
+    config: { role: 'team' },
+    schema: {
+      tags: ['clusters'],
+      summary: 'Ask for a cluster; ?dryRun=true says whether and where it would be placed',
+      body: schemas.createBody,
+      querystring: schemas.createQuery,
+      response: { 200: schemas.dryRunView, 202: schemas.createdView },
+    },
+    handler: async (request, reply) => {
+      const filled = fillSpec(request.body);
+      if (filled.kind === 'faulty') throw new BadRequest(filled.faults);
+      const { spec } = filled;
+      if (await findCluster(deps.store, spec.name))
+        throw new Refusal('NAME_TAKEN', `There is a cluster named ${spec.name}.`);
+      if (!deps.live.isConnected()) throw new Refusal('NOT_CONNECTED', 'What the agents offer is not known now.');
+      const { placed, refused, neverFits } = deps.live.place(spec);
+      if (request.query.dryRun)
+        return reply.code(200).send({
+          isPlaceable: refused.length === 0 && neverFits === undefined,
+          spec,
+          warnings: specWarnings(spec),
+          placed: [...placed],
+          refused: refused.map(({ ordinal, agents }) => ({
+            ordinal,
+            agents: agents.map((agent) => ({ ...agent, stages: [...agent.stages] })),
+          })),
+          neverFits: neverFits ?? null,
+        });
+      if (neverFits !== undefined) throw new Refusal('NEVER_PLACEABLE', neverFits);
+      const created = await createCluster(deps, spec);
+      void reply.header('location', `/v1/clusters/${spec.name}`);
+      return reply.code(202).send(created);
+    },
+  });
+
+  app.route({
+    method: 'GET',
+    url: '/v1/clusters',
+    schema: {
+      tags: ['clusters'],
+      summary: 'All clusters; ?all=true with those that are gone',
+      querystring: schemas.listQuery,
+      response: { 200: schemas.clusterList },
+    },
+    handler: async (request) => {
+      const rows = await listClusters(deps.store, { includeDeleted: request.query.all ?? false });
+      return { clusters: rows.map((row) => clusterSummary(deps, row)) };
+    },
+  });
+
+  app.route({
+    method: 'GET',
+    url: '/v1/clusters/:name',
+    schema: {
+      tags: ['clusters'],
+      summary: 'One cluster with its members',
+      params: schemas.clusterParams,
+      querystring: schemas.noQuery,
+      response: { 200: schemas.clusterView },
+    },
+    handler: async (request) => clusterView(deps, await getClusterNamed(deps.store, request.params.name)),
+  });
+}
+
+/** Members and their identities are chosen here, once; the rows are written whole or not at all. */
+async function createCluster(deps: ApiDeps, spec: ClusterSpec) {
+  const { store, newId } = deps;
+  const id = newId();
+  const secrets = await deps.createSecrets({ id, name: spec.name, teamUser: teamUser(spec.name) });
+  const members = Array.from({ length: spec.members }, (_, ordinal) => ({
+    ordinal,
+    incarnation: newId(),
+    serverUuid: newId(),
+  }));
+  const row = await insertCluster(store, { id, spec, secrets, members });
+  deps.wake(id);
+  return { ...(await clusterView(deps, row)), credentials: { ...secrets.team } };
+}
+
+/** MySQL allows 32 characters. The prefix keeps a cluster named root or mysql away from MySQL's own accounts. */
+function teamUser(name: string): string {
+  return `team_${name.replaceAll('-', '_')}`.slice(0, USER_LENGTH_MAX);
+}
+
+export function addClusterChanges(app: App, deps: ApiDeps): void {
+  app.route({
+    method: 'PATCH',
+    url: '/v1/clusters/:name',
+    config: { role: 'team' },
+    schema: { tags: ['clusters'], summary: 'Not supported yet', params: schemas.clusterParams },
+    handler: async (request) => {
+      await getClusterToChange(deps.store, request.params.name);
+      throw new Refusal('NOT_SUPPORTED', 'A cluster cannot be changed yet.');
+    },
+  });
+
+  app.route({
+    method: 'DELETE',
+    url: '/v1/clusters/:name',
+    config: { role: 'team' },
+    schema: {
+      tags: ['clusters'],
+      summary: 'Delete the cluster with its volumes and all reservations; may be repeated',
+      params: schemas.clusterParams,
+      querystring: schemas.noQuery,
+      response: { 202: schemas.clusterView },
+    },
+    handler: async (request, reply) => {
+      const row = await getClusterNamed(deps.store, request.params.name);
+      const marked = await markClusterDeleted(deps.store, row.id);
+      request.log.info({ cluster: row.name, clusterId: row.id, by: request.requestedBy }, 'delete cluster');
+      deps.wake(row.id);
+      return reply.code(202).send(await clusterView(deps, marked));
+    },
+  });
+}
+
+export function addEndpointRoutes(app: App, deps: ApiDeps, streams: Streams): void {
+  app.route({
+    method: 'GET',
+    url: '/v1/clusters/:name/endpoints',
+    schema: {
+      tags: ['clusters'],
+      summary: 'Where the primary and the replicas are; ?watch=true as server-sent events',
+      params: schemas.clusterParams,
+      querystring: schemas.watchQuery,
+      response: { 200: schemas.endpointsView },
+    },
+    handler: async (request, reply) => {
+      const { id, ...row } = await getClusterNamed(deps.store, request.params.name);
+      if (!request.query.watch) return endpointsView(deps, { id, ...row });
+      let last = '';
+      streams.open(request, reply, {
+        everyMs: ENDPOINTS_LOOK_MS,
+        subscribe: (look) => deps.live.subscribe((change) => change.clusterId === id && look()),
+        look: async (stream) => {
+          const current = await getClusterNamed(deps.store, id);
+          const view = await endpointsView(deps, current);
+          // Lag changes all the time and is no change of where to go.
+          const key = JSON.stringify({ ...view, replicas: view.replicas.map(({ lagMs: _, ...rest }) => rest) });
+          if (key !== last) stream.send({ event: 'endpoints', data: view });
+          last = key;
+          if (current.deletedAt === null) return;
+          stream.send({ event: 'gone', data: { cluster: current.name } });
+          stream.close();
+        },
+      });
+      return reply;
+    },
+  });
+}

@@ -1,0 +1,283 @@
+/** Shapes of requests and answers. The CLI reads answers by them, /openapi.json is made from them. Times are UTC ms. */
+import { z } from 'zod';
+import * as limits from '../cluster/spec.ts';
+
+export const REASON_LENGTH_MAX = 500;
+
+const volumeBody = z.strictObject({
+  type: z.enum(['root', 'path', 'mount']),
+  sizeMb: z.int().min(limits.VOLUME_MB_MIN).max(limits.VOLUME_MB_MAX),
+});
+const attributeText = z.string().min(1).max(limits.ATTRIBUTE_LENGTH_MAX);
+
+export const createBody = z.strictObject({
+  name: z
+    .string()
+    .regex(
+      limits.NAME_PATTERN,
+      `must be a DNS label: a to z, 0 to 9 and -, a letter first, no - at the end, at most ${limits.NAME_LENGTH_MAX}`,
+    ),
+  members: z.int().min(1).max(limits.MEMBERS_MAX).optional().describe(`${limits.MEMBERS_DEFAULT} by default`),
+  resources: z.strictObject({
+    cpus: z.number().min(limits.CPUS_MIN).max(limits.CPUS_MAX),
+    memMb: z.int().min(limits.MEM_MB_MIN).max(limits.MEM_MB_MAX),
+  }),
+  volumes: z.strictObject({ data: volumeBody, backup: volumeBody.nullable().optional() }),
+  durability: z
+    .enum(['majority', 'one', 'async'])
+    .optional()
+    .describe('majority from three members on, else async, by default'),
+  placement: z
+    .strictObject({
+      spread: z.enum(['agent', 'none']).optional(),
+      attributes: z
+        .record(attributeText, attributeText)
+        .refine(
+          (given) => Object.keys(given).length <= limits.ATTRIBUTES_MAX,
+          `must be at most ${limits.ATTRIBUTES_MAX}`,
+        )
+        .optional(),
+    })
+    .optional(),
+});
+
+const reason = z.string().trim().min(1).max(REASON_LENGTH_MAX);
+const ordinal = z
+  .int()
+  .min(0)
+  .max(limits.MEMBERS_MAX - 1);
+
+export const failoverBody = z.strictObject({
+  kind: z.enum(['failover', 'switchover']),
+  candidate: ordinal.optional().describe('Ordinal of the member that is to be the primary'),
+  ifPrimary: ordinal.optional().describe('Refuse when another member is the primary'),
+  ifEpoch: z.int().min(0).optional().describe('Refuse when the epoch is another'),
+  reason: reason.describe('Why, for those who read it later'),
+  acceptDataLoss: z
+    .strictObject({ statement: z.string().max(200) })
+    .optional()
+    .describe('Not supported yet'),
+});
+
+export const backupBody = z.strictObject({
+  member: ordinal.optional().describe('Ordinal; a running replica with the least lag by default'),
+});
+
+export const memberActionBody = z.strictObject({ reason: reason.optional() });
+
+const flag = z.enum(['true', 'false']).transform((text) => text === 'true');
+
+export const clusterParams = z.object({ name: z.string().min(1).max(64).describe('Name or id of the cluster') });
+export const operationParams = clusterParams.extend({ id: z.string().min(1).max(64) });
+export const memberParams = clusterParams.extend({
+  ordinal: z.string().regex(/^\d$/, 'must be the ordinal of a member').transform(Number),
+});
+export const noQuery = z.strictObject({});
+export const createQuery = z.strictObject({ dryRun: flag.optional() });
+export const watchQuery = z.strictObject({ watch: flag.optional() });
+export const listQuery = z.strictObject({ all: flag.optional() });
+export const eventsQuery = z.strictObject({
+  after: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(Number.MAX_SAFE_INTEGER)
+    .optional()
+    .describe('Only events with a higher seq'),
+  cluster: z.string().min(1).max(64).optional(),
+  limit: z.coerce.number().int().min(1).max(1000).optional(),
+  follow: flag.optional().describe('As server-sent events, on and on'),
+});
+
+const condition = z.object({ type: z.string(), since: z.number(), reason: z.string(), message: z.string() });
+const fill = z.object({ totalMb: z.number(), usedMb: z.number() }).nullable();
+const diskType = z.enum(['root', 'path', 'mount']);
+const volume = z.object({ type: diskType, sizeMb: z.number() });
+
+export const specView = z.object({
+  name: z.string(),
+  members: z.number(),
+  resources: z.object({ cpus: z.number(), memMb: z.number() }),
+  volumes: z.object({ data: volume, backup: volume.nullable() }),
+  durability: z.enum(['majority', 'one', 'async']),
+  placement: z.object({ spread: z.enum(['agent', 'none']), attributes: z.record(z.string(), z.string()) }),
+});
+
+export const memberView = z.object({
+  ordinal: z.number(),
+  role: z.enum(['primary', 'replica', 'none']),
+  phase: z.string(),
+  instance: z.string(),
+  taskState: z.string().nullable(),
+  isWritable: z.boolean(),
+  agentId: z.string().nullable(),
+  hostname: z.string().nullable(),
+  host: z.string().nullable().describe('IPv4 address'),
+  port: z.number().nullable(),
+  healthPort: z.number().nullable(),
+  gtidExecuted: z.string().nullable(),
+  lagMs: z.number().nullable(),
+  volumes: z.object({ data: fill, backup: fill }),
+  failures: z.number(),
+  retryAt: z.number().nullable(),
+  message: z.string().nullable(),
+});
+export type MemberView = z.output<typeof memberView>;
+
+export const clusterSummary = z.object({
+  id: z.string(),
+  name: z.string(),
+  state: z.enum(['creating', 'ready', 'degraded', 'failing-over', 'blocked', 'deleting', 'deleted']),
+  conditions: z.array(condition),
+  epoch: z.number(),
+  primary: z.number().nullable(),
+  createdAt: z.number(),
+  deletedAt: z.number().nullable(),
+  spec: specView,
+  warnings: z.array(z.string()),
+});
+export const clusterView = clusterSummary.extend({ members: z.array(memberView) });
+export type ClusterView = z.output<typeof clusterView>;
+export const clusterList = z.object({ clusters: z.array(clusterSummary) });
+
+export const createdView = clusterView.extend({
+  credentials: z.object({ user: z.string(), password: z.string() }).describe('Told this once'),
+});
+
+const stage = z.object({ name: z.string(), isPassed: z.boolean(), reason: z.string() });
+const place = { agentId: z.string(), hostname: z.string() };
+export const dryRunView = z.object({
+  isPlaceable: z.boolean(),
+  spec: specView,
+  warnings: z.array(z.string()),
+  placed: z.array(z.object({ ordinal: z.number(), ...place })),
+  refused: z.array(z.object({ ordinal: z.number(), agents: z.array(z.object({ ...place, stages: z.array(stage) })) })),
+  neverFits: z.string().nullable(),
+});
+
+const endpoint = z.object({ ordinal: z.number(), host: z.string(), port: z.number(), healthPort: z.number() });
+export const endpointsView = z.object({
+  cluster: z.string(),
+  epoch: z.number(),
+  primary: endpoint.nullable().describe('null until the primary of this epoch takes writes'),
+  replicas: z.array(endpoint.extend({ lagMs: z.number().nullable() })),
+});
+export type EndpointsView = z.output<typeof endpointsView>;
+
+export const failoverView = z.object({
+  id: z.string(),
+  cluster: z.string(),
+  kind: z.enum(['first', 'failover', 'switchover']),
+  outcome: z.enum(['open', 'done', 'refused', 'aborted']),
+  reason: z.string(),
+  requestedBy: z.string(),
+  candidate: z.number().nullable(),
+  fromPrimary: z.number().nullable(),
+  toPrimary: z.number().nullable(),
+  fromEpoch: z.number(),
+  refusal: z.object({ code: z.string(), message: z.string() }).nullable(),
+  fence: z.object({ layer: z.string(), detail: z.string(), at: z.number() }).nullable(),
+  steps: z.array(z.object({ name: z.string(), at: z.number(), detail: z.string().optional() })),
+  startedAt: z.number(),
+  endedAt: z.number().nullable(),
+});
+export const failoverList = z.object({ failovers: z.array(failoverView) });
+
+const result = { code: z.string().nullable(), message: z.string().nullable() };
+const work = { id: z.string(), cluster: z.string(), member: z.number(), requestedBy: z.string() };
+const span = { startedAt: z.number(), endedAt: z.number().nullable() };
+export const backupView = z.object({
+  ...work,
+  state: z.enum(['open', 'complete', 'failed']),
+  gtidSet: z.string().nullable(),
+  bytes: z.number().nullable(),
+  ...result,
+  ...span,
+});
+export const backupList = z.object({ backups: z.array(backupView) });
+
+export const rebuildView = z.object({
+  ...work,
+  state: z.enum(['open', 'done', 'failed']),
+  reason: z.string(),
+  way: z.string().nullable(),
+  attempts: z.number(),
+  ...result,
+  ...span,
+});
+export const rebuildList = z.object({ rebuilds: z.array(rebuildView) });
+
+export const eventView = z.object({
+  seq: z.number(),
+  at: z.number(),
+  kind: z.string(),
+  clusterId: z.string().nullable(),
+  cluster: z.string().nullable(),
+  ordinal: z.number().nullable(),
+  message: z.string(),
+  data: z.record(z.string(), z.unknown()),
+});
+export const eventList = z.object({ events: z.array(eventView) });
+
+export const offerList = z.object({
+  offers: z.array(
+    z.object({
+      ...place,
+      offerIds: z.array(z.string()),
+      receivedAt: z.number(),
+      cpus: z.number(),
+      memMb: z.number(),
+      ports: z.array(z.object({ begin: z.number(), end: z.number() })),
+      disks: z.array(z.object({ type: diskType, path: z.string().nullable(), sizeMb: z.number() })),
+      tried: z.array(
+        z.object({
+          clusterId: z.string(),
+          cluster: z.string(),
+          ordinal: z.number(),
+          outcome: z.enum(['placed', 'refused']),
+          stages: z.array(stage),
+        }),
+      ),
+    }),
+  ),
+});
+
+export const reservationView = z.object({
+  id: z.string().describe('The label selvedge.reservation'),
+  clusterId: z.string(),
+  cluster: z.string(),
+  member: z.number(),
+  state: z.enum(['intended', 'reserved', 'releasing', 'released']),
+  ...place,
+  host: z.string(),
+  cpus: z.number(),
+  memMb: z.number(),
+  ports: z.object({ mysql: z.number(), control: z.number(), health: z.number() }),
+  volumes: z.array(
+    z.object({
+      kind: z.enum(['data', 'backup']),
+      type: diskType,
+      path: z.string().nullable(),
+      sizeMb: z.number(),
+      persistenceId: z.string(),
+    }),
+  ),
+  createdAt: z.number(),
+  lastSeenAt: z.number().nullable(),
+  releaseReason: z.string().nullable(),
+  releasedAt: z.number().nullable(),
+});
+export const reservationList = z.object({ reservations: z.array(reservationView) });
+
+/** RFC 9457. `code` is from docs/errors.md. */
+export const problemView = z.object({
+  type: z.string(),
+  title: z.string(),
+  status: z.number(),
+  detail: z.string(),
+  code: z.string(),
+  todo: z.string(),
+  faults: z.array(z.object({ path: z.string(), message: z.string() })),
+  facts: z.record(z.string(), z.unknown()),
+});
+export type Problem = z.output<typeof problemView>;

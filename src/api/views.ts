@@ -1,0 +1,111 @@
+/** Rows and the controller's memory as the API shows them. */
+import { specWarnings } from '../cluster/spec.ts';
+import { findBundle } from '../store/bundles.ts';
+import { listMembers } from '../store/members.ts';
+import type { BackupRow, BundleRow, ClusterRow, FailoverRow, MemberRow, RebuildRow } from '../store/rows.ts';
+import type { ApiDeps } from './deps.ts';
+import type { LiveMember, LiveState } from './live.ts';
+import type { ClusterView, EndpointsView, MemberView } from './schemas.ts';
+
+export function clusterSummary(deps: ApiDeps, row: ClusterRow) {
+  const { state, conditions } = stateOf(deps, row);
+  const { id, name, epoch, primary, createdAt, deletedAt, spec } = row;
+  const warnings = specWarnings(spec);
+  return { id, name, state, conditions: [...conditions], epoch, primary, createdAt, deletedAt, spec, warnings };
+}
+
+/** Before the controller has looked at a cluster its row says as much as is known. */
+function stateOf({ live }: ApiDeps, row: ClusterRow): LiveState {
+  if (row.deletedAt !== null) return { state: 'deleted', conditions: [] };
+  const known = live.state(row.id);
+  if (known) return known;
+  return { state: row.desired === 'deleted' ? 'deleting' : 'creating', conditions: [] };
+}
+
+export async function clusterView(deps: ApiDeps, row: ClusterRow): Promise<ClusterView> {
+  const members: MemberView[] = [];
+  for (const member of await listMembers(deps.store, row.id)) {
+    const bundle = member.bundleId === null ? null : await findBundle(deps.store, member.bundleId);
+    members.push(memberView({ row, member, bundle, live: deps.live.member(row.id, member.ordinal) }));
+  }
+  return { ...clusterSummary(deps, row), members };
+}
+
+interface MemberParts {
+  readonly row: ClusterRow;
+  readonly member: MemberRow;
+  readonly bundle: BundleRow | null;
+  readonly live: LiveMember | null;
+}
+
+function memberView({ row, member, bundle, live }: MemberParts): MemberView {
+  return {
+    ordinal: member.ordinal,
+    role: roleOf(row, member, live),
+    phase: member.phase,
+    instance: live?.instance ?? 'unknown',
+    taskState: live?.taskState ?? null,
+    isWritable: live?.isWritable ?? false,
+    agentId: bundle?.agentId ?? null,
+    hostname: bundle?.hostname ?? null,
+    host: bundle?.ip ?? null,
+    port: bundle?.bundle.ports.mysql ?? null,
+    healthPort: bundle?.bundle.ports.health ?? null,
+    gtidExecuted: live?.gtidExecuted ?? null,
+    lagMs: live?.lagMs ?? null,
+    volumes: { data: live?.volumes.data ?? null, backup: live?.volumes.backup ?? null },
+    failures: member.failures,
+    retryAt: member.retryAt,
+    message: live?.message ?? null,
+  };
+}
+
+function roleOf(row: ClusterRow, member: MemberRow, live: LiveMember | null): MemberView['role'] {
+  if (row.primary === member.ordinal) return 'primary';
+  return row.primary !== null && live?.instance === 'running' ? 'replica' : 'none';
+}
+
+/** The primary is announced once it was seen writable in its epoch; replicas while they run. */
+export async function endpointsView(deps: ApiDeps, row: ClusterRow): Promise<EndpointsView> {
+  const { members } = await clusterView(deps, row);
+  let primary: EndpointsView['primary'] = null;
+  const replicas: EndpointsView['replicas'] = [];
+  for (const { ordinal, role, host, port, healthPort, lagMs } of members) {
+    if (host === null || port === null || healthPort === null) continue;
+    const endpoint = { ordinal, host, port, healthPort };
+    if (role === 'primary' && row.activatedAt !== null) primary = endpoint;
+    if (role === 'replica') replicas.push({ ...endpoint, lagMs });
+  }
+  return { cluster: row.name, epoch: row.epoch, primary, replicas };
+}
+
+export function failoverView(row: FailoverRow, cluster: string) {
+  const { clusterId: _, facts, steps, ...rest } = row;
+  return { ...rest, cluster, fence: facts.fence ?? null, steps: [...steps] };
+}
+
+export function backupView({ clusterId: _, ordinal, ...rest }: BackupRow, cluster: string) {
+  return { ...rest, cluster, member: ordinal };
+}
+
+export function rebuildView({ clusterId: _, ordinal, ...rest }: RebuildRow, cluster: string) {
+  return { ...rest, cluster, member: ordinal };
+}
+
+export function reservationView(row: BundleRow, cluster: string) {
+  const { ip, ordinal, bundle, resources: _, ...rest } = row;
+  const volumes = [
+    { kind: 'data' as const, ...bundle.data },
+    ...(bundle.backup ? [{ kind: 'backup' as const, ...bundle.backup }] : []),
+  ];
+  return {
+    ...rest,
+    cluster,
+    member: ordinal,
+    host: ip,
+    cpus: bundle.cpus,
+    memMb: bundle.memMb,
+    ports: bundle.ports,
+    volumes,
+  };
+}
