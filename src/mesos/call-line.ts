@@ -51,7 +51,7 @@ export class StaleSubscription extends CallRejected {
   }
 }
 
-export const CALL_TIMEOUT_MS = 15_000;
+const CALL_TIMEOUT_MS = 15_000;
 const MAX_QUEUED_CALLS = 10_000;
 
 export interface CallLine {
@@ -78,7 +78,11 @@ export function createCallLine(options: {
   const perform = (body: string): Promise<Answer> =>
     new Promise((resolve, reject) => {
       const request = openPost({ url, headers, body, agent, ca });
+      let isSettled = false;
       const end = (settle: () => void) => {
+        // A late error of this request must not touch the next one.
+        if (isSettled) return;
+        isSettled = true;
         clock.clearTimeout(timer);
         abortCurrent = null;
         settle();

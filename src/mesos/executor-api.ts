@@ -37,7 +37,6 @@ export const executorEvent = z.discriminatedUnion('type', [
   message({ type: z.literal('HEARTBEAT') }),
 ]);
 export type ExecutorEvent = z.infer<typeof executorEvent>;
-export type ExecutorEventType = ExecutorEvent['type'];
 
 const update = message({ status: taskStatus });
 const head = { executor_id: id, framework_id: id };
@@ -53,4 +52,3 @@ export const executorCall = z.discriminatedUnion('type', [
   message({ ...head, type: z.literal('HEARTBEAT') }),
 ]);
 export type ExecutorCall = z.infer<typeof executorCall>;
-export type ExecutorCallType = ExecutorCall['type'];

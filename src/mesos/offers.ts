@@ -4,7 +4,7 @@ import type { AgentOffer, OfferedDisk } from '../cluster/types.ts';
 import { add, isReserved, withoutAllocation } from './resources.ts';
 import type { Attribute, Labels, Offer, Resource } from './types.ts';
 
-export const labelKeys = {
+const labelKeys = {
   installation: 'selvedge.installation',
   cluster: 'selvedge.cluster',
   member: 'selvedge.member',

@@ -8,8 +8,8 @@ import { add, contains, isVolume, subtract, withoutAllocation, withoutVolume } f
 import type { Offer, OfferOperation, Reservation, Resource, TaskInfo } from './types.ts';
 
 /** Part of the bundle that stands in TaskInfo, which must not be empty; the rest is held by the executor. */
-export const TOKEN_CPUS = 0.1;
-export const TOKEN_MEM_MB = 32;
+const TOKEN_CPUS = 0.1;
+const TOKEN_MEM_MB = 32;
 const NANOSECONDS_PER_MS = 1e6;
 
 export interface ReservedBy {

@@ -4,7 +4,7 @@
  */
 
 /** 10k offers are 10 to 30 MB of JSON. */
-export const MAX_RECORD_BYTES = 64 * 1024 * 1024;
+const MAX_RECORD_BYTES = 64 * 1024 * 1024;
 const MAX_HEADER_DIGITS = 10;
 const NEWLINE = 0x0a;
 

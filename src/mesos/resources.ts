@@ -10,7 +10,7 @@ import type { DiskSource, Labels, Reservation, Resource } from './types.ts';
 
 const SCALE = 1000;
 export const toFixedPoint = (value: number): number => Math.round(value * SCALE);
-export const fromFixedPoint = (thousandths: number): number => thousandths / SCALE;
+const fromFixedPoint = (thousandths: number): number => thousandths / SCALE;
 const round = (value: number): number => fromFixedPoint(toFixedPoint(value));
 
 /** Rounds scalars, joins ranges, turns the form before RESERVATION_REFINEMENT into `reservations`. Keeps all else. */
@@ -56,7 +56,7 @@ const sourceKey = (source: DiskSource | undefined) =>
   ];
 
 /** Equal keys = same identity. */
-export function identityKey(resource: Resource): string {
+function identityKey(resource: Resource): string {
   const { name, type, reservations, disk, provider_id, revocable, shared } = normalise(resource);
   return JSON.stringify([
     name,
@@ -73,7 +73,7 @@ export function identityKey(resource: Resource): string {
 export const equalsIdentity = (a: Resource, b: Resource): boolean => identityKey(a) === identityKey(b);
 
 /** Only whole: persistent volumes and disks that Mesos cannot split. */
-export const isIndivisible = ({ disk }: Resource): boolean =>
+const isIndivisible = ({ disk }: Resource): boolean =>
   disk?.persistence !== undefined || ['MOUNT', 'BLOCK', 'RAW'].includes(disk?.source?.type ?? '');
 
 export function isEmpty({ type, scalar, ranges, set }: Resource): boolean {

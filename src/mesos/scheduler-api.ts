@@ -15,7 +15,7 @@ import {
   url,
 } from './types.ts';
 
-export const masterInfo = message({
+const masterInfo = message({
   id: z.string(),
   ip: z.number().optional(),
   port: z.number().optional(),
@@ -61,7 +61,6 @@ export const schedulerEvent = z.discriminatedUnion('type', [
   message({ type: z.literal('ERROR'), error: message({ message: z.string() }) }),
 ]);
 export type SchedulerEvent = z.infer<typeof schedulerEvent>;
-export type SchedulerEventType = SchedulerEvent['type'];
 
 const frameworkId = { framework_id: id };
 const inverseOffers = message({ inverse_offer_ids: list(id), filters: filters.optional() });
@@ -132,4 +131,3 @@ export const schedulerCall = z.discriminatedUnion('type', [
   message({ ...frameworkId, type: z.literal('REQUEST'), request: z.unknown() }),
 ]);
 export type SchedulerCall = z.infer<typeof schedulerCall>;
-export type SchedulerCallType = SchedulerCall['type'];

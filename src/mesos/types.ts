@@ -12,7 +12,7 @@ export const message = <S extends z.ZodRawShape>(shape: S) => z.looseObject(shap
 export const list = <T extends z.ZodType>(item: T) => z.array(item).default([]);
 
 /** int64: a bare number (inexact beyond 2^53, as nanoseconds since 1970 are) or, on input, a string. */
-export const int64 = z.union([
+const int64 = z.union([
   z.number(),
   z
     .string()
@@ -26,11 +26,11 @@ export type Id = z.infer<typeof id>;
 /** DurationInfo and TimeInfo. */
 export const nanoseconds = message({ nanoseconds: int64 });
 
-export const label = message({ key: z.string(), value: z.string().optional() });
-export const labels = message({ labels: list(label) });
+const label = message({ key: z.string(), value: z.string().optional() });
+const labels = message({ labels: list(label) });
 export type Labels = z.infer<typeof labels>;
 
-export const reservation = message({
+const reservation = message({
   type: z.enum(['STATIC', 'DYNAMIC']).optional(),
   role: z.string().optional(),
   principal: z.string().optional(),
@@ -38,8 +38,9 @@ export const reservation = message({
 });
 export type Reservation = z.infer<typeof reservation>;
 
-export const diskSource = message({
-  type: z.enum(['UNKNOWN', 'PATH', 'MOUNT', 'BLOCK', 'RAW']),
+const diskSource = message({
+  /** A kind that a newer Mesos adds must not hide all other offers. */
+  type: z.enum(['UNKNOWN', 'PATH', 'MOUNT', 'BLOCK', 'RAW']).catch('UNKNOWN'),
   path: message({ root: z.string().optional() }).optional(),
   mount: message({ root: z.string().optional() }).optional(),
   id: z.string().optional(),
@@ -48,7 +49,7 @@ export const diskSource = message({
 });
 export type DiskSource = z.infer<typeof diskSource>;
 
-export const diskInfo = message({
+const diskInfo = message({
   persistence: message({ id: z.string(), principal: z.string().optional() }).optional(),
   volume: message({
     mode: z.enum(['RW', 'RO']).optional(),
@@ -58,7 +59,7 @@ export const diskInfo = message({
   source: diskSource.optional(),
 });
 
-export const range = message({ begin: int64, end: int64 });
+const range = message({ begin: int64, end: int64 });
 export type Range = z.infer<typeof range>;
 
 /**
@@ -132,7 +133,7 @@ export const frameworkInfo = message({
 });
 export type FrameworkInfo = z.infer<typeof frameworkInfo>;
 
-export const commandInfo = message({
+const commandInfo = message({
   shell: z.boolean().optional(),
   value: z.string().optional(),
   arguments: z.array(z.string()).optional(),
@@ -170,7 +171,7 @@ export type ExecutorInfo = z.infer<typeof executorInfo>;
 
 export const killPolicy = message({ grace_period: nanoseconds.optional() });
 
-export const discoveryInfo = message({
+const discoveryInfo = message({
   visibility: z.enum(['FRAMEWORK', 'CLUSTER', 'EXTERNAL']),
   name: z.string().optional(),
   ports: message({

@@ -1,5 +1,6 @@
 import { pino } from 'pino';
 import { afterEach, describe, expect, test, vi } from 'vitest';
+import { createSelfSigned } from '../../src/channel/self-signed.ts';
 import { CallRejected, CallTimeout, NotConnected, StaleSubscription } from '../../src/mesos/call-line.ts';
 import { kill, revive, suppress } from '../../src/mesos/calls.ts';
 import type { SchedulerEvent } from '../../src/mesos/scheduler-api.ts';
@@ -278,6 +279,27 @@ describe('leader', () => {
     ]);
     const basic = `Basic ${Buffer.from('dbsvc:geheim').toString('base64')}`;
     expect(leader.received.map(({ headers }) => headers.authorization)).toEqual([basic, basic]);
+  });
+
+  test('TLS is spoken where the URL says so, with the given authority only', async () => {
+    const pem = createSelfSigned({ commonName: 'master', ip: '127.0.0.1', serial: '01', now: Date.now() });
+    const master = await startServer(
+      (one) => {
+        if (one.body.type !== 'SUBSCRIBE') return one.answer(202);
+        one.open(stream('s1'));
+        one.event(subscribed);
+      },
+      { cert: pem.certPem, key: pem.keyPem },
+    );
+    cleanups.push(() => master.close());
+    const trusting = client([master.url], { ca: pem.certPem });
+    const other = client([master.url]);
+
+    await connected(trusting);
+    await trusting.scheduler.call(revive());
+
+    await vi.waitFor(() => expect(other.clock.nextInMs).toBeLessThan(15_000));
+    expect(master.subscribes).toHaveLength(1);
   });
 
   test('a circle of redirects ends', async () => {

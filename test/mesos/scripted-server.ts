@@ -1,5 +1,6 @@
 import { once } from 'node:events';
-import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http';
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import { z } from 'zod';
 import { encodeRecord } from '../../src/mesos/recordio.ts';
@@ -30,9 +31,12 @@ export interface ScriptedServer {
 }
 
 /** A server that notes what it is sent and lets `script` answer; by default calls get 202 and a SUBSCRIBE nothing. */
-export async function startServer(script?: (received: Received) => void): Promise<ScriptedServer> {
+export async function startServer(
+  script?: (received: Received) => void,
+  tls?: { readonly cert: string; readonly key: string },
+): Promise<ScriptedServer> {
   const received: Received[] = [];
-  const server = createServer(async (request, response) => {
+  const serve = async (request: IncomingMessage, response: ServerResponse) => {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const one: Received = {
@@ -58,12 +62,14 @@ export async function startServer(script?: (received: Received) => void): Promis
     received.push(one);
     if (script) script(one);
     else if (one.body.type !== 'SUBSCRIBE') one.answer(202);
-  });
+  };
+  const server = tls ? createTlsServer(tls) : createServer();
+  server.on('request', (request, response) => void serve(request, response));
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
   return {
-    url: `http://127.0.0.1:${port}`,
+    url: `${tls ? 'https' : 'http'}://127.0.0.1:${port}`,
     port,
     received,
     get subscribes() {
