@@ -2,7 +2,7 @@
 // Plain Node 20 without packages, because it runs before there are any. Installs nothing on the machine, needs no root,
 // may be killed at any point and run again. A second run only compares what the first one recorded.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { isComplete, listDistributions, series } from '../src/mysql/distribution-cache.mjs';
@@ -25,14 +25,14 @@ Exit codes: 0 ready, 1 a step failed, 2 wrong usage, 3 something is missing (the
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const cacheDir = join(root, '.cache', 'mysql');
 const stampFile = join(cacheDir, 'setup.json');
+const installedLock = join(root, 'node_modules', '.package-lock.json');
 const home = process.env.SELVEDGE_MYSQL_HOME ?? '';
 
 function modified(file) {
   return statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 }
 
-const arePackagesFresh = () =>
-  modified(join(root, 'node_modules', '.package-lock.json')) >= modified(join(root, 'package-lock.json'));
+const arePackagesFresh = () => modified(installedLock) >= modified(join(root, 'package-lock.json'));
 
 /** What the last complete run recorded still holds: same choice of a distribution, same mysqld, template in place. */
 function isMysqlFresh() {
@@ -46,16 +46,37 @@ function isMysqlFresh() {
   }
 }
 
+/**
+ * npm ci wants the packages of every platform in the lock file, and a registry without them leaves some out. Then
+ * npm install does the same for this platform: versions and checksums of the lock file, which it does not change.
+ */
 function installPackages() {
   if (arePackagesFresh()) return;
   say('npm ci');
-  const npm = process.env.npm_execpath ? [process.execPath, process.env.npm_execpath] : ['npm'];
-  const { status, error } = spawnSync(npm[0], [...npm.slice(1), 'ci', '--no-progress'], {
+  const ci = npm(['ci']);
+  const isOutOfSync = ci.status !== 0 && ci.stderr.includes('EUSAGE');
+  if (isOutOfSync) say('the lock file has no packages of other platforms: npm install --no-save');
+  const last = isOutOfSync ? npm(['install', '--no-save']) : ci;
+  if (last.status !== 0) {
+    process.stderr.write(last.stderr);
+    throw new SetupError(1, 'npm failed, see above. Mend the cause and run setup again.');
+  }
+  const now = new Date();
+  utimesSync(installedLock, now, now);
+}
+
+function npm(args) {
+  const argv = process.env.npm_execpath ? [process.execPath, process.env.npm_execpath] : ['npm'];
+  const result = spawnSync(argv[0], [...argv.slice(1), ...args, '--no-progress'], {
     cwd: root,
-    stdio: ['ignore', 2, 2],
+    encoding: 'utf8',
+    maxBuffer: 16 << 20,
+    stdio: ['ignore', 2, 'pipe'],
   });
-  if (error?.code === 'ENOENT') throw new SetupError(3, 'npm is not on PATH: install it (Debian: apt install npm).');
-  if (status !== 0) throw new SetupError(1, 'npm ci failed, see above. Mend the cause and run setup again.');
+  if (result.error?.code === 'ENOENT') {
+    throw new SetupError(3, 'npm is not on PATH: install it (Debian: apt install npm).');
+  }
+  return result;
 }
 
 /** A mysqld of the tested series on PATH; anything else there (MariaDB, an older series) is passed over. */

@@ -146,7 +146,7 @@ function limits({ memMb }: MyCnf): Group {
   ];
 }
 
-/** What mysqld takes with the smallest pool and everything below at its small size. */
+/** What mysqld takes with the smallest pool: 267 MB measured after a start, and some for sessions. */
 const baseMb = 300;
 
 function memory(memMb: number): Group {
@@ -174,7 +174,12 @@ function performanceSchema(isSmall: boolean): Record<string, string | number> {
   if (!isSmall) return { performance_schema: 'ON' };
   return {
     performance_schema: 'ON',
+    performance_schema_accounts_size: 20,
+    performance_schema_hosts_size: 20,
+    performance_schema_users_size: 20,
     performance_schema_digests_size: 200,
+    performance_schema_max_digest_length: 256,
+    performance_schema_max_sql_text_length: 256,
     performance_schema_error_size: 0,
     performance_schema_events_stages_history_long_size: 0,
     performance_schema_events_stages_history_size: 0,
@@ -184,8 +189,17 @@ function performanceSchema(isSmall: boolean): Record<string, string | number> {
     performance_schema_events_transactions_history_size: 0,
     performance_schema_events_waits_history_long_size: 0,
     performance_schema_events_waits_history_size: 0,
+    performance_schema_max_cond_instances: 0,
+    performance_schema_max_file_instances: 200,
+    performance_schema_max_index_stat: 100,
+    performance_schema_max_metadata_locks: 2000,
+    performance_schema_max_mutex_instances: 0,
     performance_schema_max_program_instances: 0,
+    performance_schema_max_rwlock_instances: 0,
+    performance_schema_max_socket_instances: 0,
     performance_schema_max_statement_stack: 2,
+    performance_schema_max_table_handles: 400,
+    performance_schema_max_table_instances: 400,
     performance_schema_session_connect_attrs_size: 128,
   };
 }
