@@ -21,7 +21,8 @@ export interface MemberAccounts {
   readonly team: Credentials;
 }
 
-const accessDenied = new Set([1045, 1698]);
+/** 3032: made, but killed before the GRANT; without CONNECTION_ADMIN it is kept out by offline_mode. */
+const notMade = new Set([1045, 1698, 3032]);
 
 export interface OwnAccount {
   /** Opens a session over the socket, without a password. */
@@ -52,7 +53,7 @@ async function loginOrCreate({ login, osUser }: OwnAccount): Promise<Session> {
   try {
     return await login(ownUser);
   } catch (error) {
-    if (!accessDenied.has(errorNumber(error))) throw error;
+    if (!notMade.has(errorNumber(error))) throw error;
   }
   const root = await login('root');
   try {
@@ -97,13 +98,21 @@ async function ensureAccount(session: Session, { user, password }: Credentials):
   await session.query(`ALTER USER ?@'%' ${options}`, [user, password]);
 }
 
-/** Locked until all restrictions stand: nobody can use it half made. */
+/**
+ * Locked until all restrictions stand. An unlocked account is complete, and its rights are not granted again: between
+ * the grants on everything and the revokes its sessions could reach mysql.*.
+ */
 async function ensureTeam(session: Session, team: Credentials): Promise<void> {
-  const known = await session.query(`SELECT 1 FROM mysql.user WHERE user = ? AND host = '%'`, [team.user]);
-  if (known.length === 0) await session.query(`CREATE USER ?@'%' ACCOUNT LOCK`, [team.user]);
-  await session.query(`GRANT ${teamRights} ON *.* TO ?@'%'`, [team.user]);
-  for (const [schema, rights] of Object.entries(closedSchemas)) {
-    await session.query(`REVOKE ${rights} ON \`${schema}\`.* FROM ?@'%'`, [team.user]);
+  const [known] = await session.query<{ locked: string }>(
+    `SELECT account_locked AS locked FROM mysql.user WHERE user = ? AND host = '%'`,
+    [team.user],
+  );
+  if (!known) await session.query(`CREATE USER ?@'%' ACCOUNT LOCK`, [team.user]);
+  if (known?.locked !== 'N') {
+    await session.query(`GRANT ${teamRights} ON *.* TO ?@'%'`, [team.user]);
+    for (const [schema, rights] of Object.entries(closedSchemas)) {
+      await session.query(`REVOKE ${rights} ON \`${schema}\`.* FROM ?@'%'`, [team.user]);
+    }
   }
   await ensureAccount(session, team);
   await session.query(`ALTER USER ?@'%' ACCOUNT UNLOCK`, [team.user]);

@@ -40,7 +40,7 @@ export interface Session {
   readonly closed: Promise<Error | null>;
 }
 
-export type SqlValue = string | number | bigint | boolean | null;
+type SqlValue = string | number | bigint | boolean | null;
 
 /** What the server (or the connection) answered. `errno` is MySQL's number, 0 for a broken or timed out connection. */
 export class SqlError extends Error {

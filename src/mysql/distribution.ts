@@ -9,7 +9,7 @@ import { listDistributions, readManifest, series } from './distribution-cache.mj
 const run = promisify(execFile);
 const versionTimeoutMs = 20_000;
 
-export type Program = 'mysqld' | 'mysqlbinlog' | 'mysql' | 'mysqldump';
+type Program = 'mysqld' | 'mysqlbinlog' | 'mysql' | 'mysqldump';
 
 /** MySQL's programs and files on this machine. */
 export interface Distribution {
@@ -62,7 +62,7 @@ function findOnPath(path: string): string[] {
 }
 
 /** Looks at the files of one home (Debian's layout, with or without `usr`, or the layout of Oracle's archives). */
-export async function openDistribution(
+async function openDistribution(
   home: string,
   { allowUntestedVersion }: { readonly allowUntestedVersion: boolean },
 ): Promise<Distribution> {

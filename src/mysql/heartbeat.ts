@@ -2,7 +2,7 @@ import { Refusal } from '../errors.ts';
 import type { Session } from './connection.ts';
 
 /** Tag of the GTIDs of our own commits, so that logs and sets show which writes are not the tenants'. */
-export const gtidTag = 'selvedge';
+const gtidTag = 'selvedge';
 
 export interface Heartbeat {
   readonly epoch: number;

@@ -22,7 +22,7 @@ export interface MyCnf {
   readonly ackFlush: 'os' | 'disk';
 }
 
-export const maxSocketPathBytes = 107;
+const maxSocketPathBytes = 107;
 
 /** Practically for ever, in milliseconds: a commit without acknowledgements waits, it does not lie. */
 export const semiSyncTimeoutMs = 1_000_000_000_000;

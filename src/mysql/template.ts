@@ -116,7 +116,7 @@ export async function syncTree(dir: string): Promise<void> {
 }
 
 /** fsync of one directory (or file): makes the names in it durable. */
-export async function syncDirectory(path: string): Promise<void> {
+async function syncDirectory(path: string): Promise<void> {
   const handle = await open(path, 'r');
   try {
     await handle.sync();

@@ -1,4 +1,5 @@
 import { writeFileSync } from 'node:fs';
+import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ensureAccounts } from '../../src/mysql/accounts.ts';
@@ -29,6 +30,27 @@ test('preparing a member twice leaves it as before, without a transaction and re
   expect(await again.query("SELECT user FROM mysql.user WHERE user NOT LIKE 'mysql.%' ORDER BY user")).toEqual(
     ['donor', 'replication', 'selvedge', 'shop'].map((user) => ({ user })),
   );
+});
+
+test('a member killed while its accounts were made is completed by the next run', async () => {
+  const instance = await startInstance();
+  const { root } = instance;
+  await root.query('SET GLOBAL super_read_only = OFF');
+  await root.query('SET sql_log_bin = 0');
+  await root.query('CREATE USER selvedge@localhost IDENTIFIED WITH auth_socket AS ?', [userInfo().username]);
+  await root.query("CREATE USER shop@'%' ACCOUNT LOCK");
+  await root.query("GRANT SELECT, UPDATE ON *.* TO shop@'%'");
+  await root.query("CREATE USER replication@'%'");
+
+  const session = await loginOwn(instance);
+  await ensureAccounts(session, accounts);
+
+  expect(await readAccess(session)).toMatchObject({ isReadOnly: true });
+  expect(await session.query("SELECT 1 FROM mysql.user WHERE user = 'root'")).toEqual([]);
+  await setOffline(session, false);
+  const client = await instance.loginTcp(accounts.team);
+  await expect(client.query('SELECT 1 FROM mysql.user')).rejects.toMatchObject({ errno: 1142 });
+  await (await instance.loginTcp(accounts.replication)).close();
 });
 
 test('root is gone, and nobody logs in as selvedge over TCP', async () => {
@@ -74,6 +96,14 @@ test('a team reaches nothing that could get past the fence', async () => {
   await refused('CREATE EVENT shop.e ON SCHEDULE EVERY 1 SECOND DO SELECT 1');
   await refused('CREATE TABLE shop.m (id INT PRIMARY KEY) ENGINE = MEMORY');
   await refused('CREATE TABLE shop.k (id INT)');
+  await refused("CREATE TABLE shop.d (id INT PRIMARY KEY) DATA DIRECTORY = '/tmp'");
+  await refused("CREATE FUNCTION x RETURNS INTEGER SONAME 'keyring_udf.so'");
+  await refused("INSTALL COMPONENT 'file://component_query_attributes'");
+  await refused('SET SESSION sql_require_primary_key = OFF');
+  await refused("SET SESSION binlog_row_image = 'MINIMAL'");
+  await refused("SET SESSION binlog_format = 'STATEMENT'");
+  await refused('FLUSH PRIVILEGES');
+  await refused("CLONE LOCAL DATA DIRECTORY = '/tmp/x'");
 });
 
 test('a team can change its own password only until it is set again', async () => {
