@@ -44,6 +44,8 @@ export interface Context {
   ) => Promise<MemberSecrets>;
   /** The newest executed set that the cluster's writable primary told; '' when the controller heard nothing. */
   readonly lastKnownPrimaryGtid: (clusterId: string) => string;
+  /** Tasks that were told to acknowledge, or not to, and did not answer. */
+  readonly unansweredVoters: Set<string>;
   readonly call: (call: CallBody) => Promise<void>;
   readonly wakes: Wakes;
   readonly executors: Executors;

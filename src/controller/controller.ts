@@ -101,6 +101,7 @@ export function createController(options: ControllerOptions): Controller {
     call: (call) => scheduler.call(call),
     wakes,
     executors,
+    unansweredVoters: new Set(),
     lastKnownPrimaryGtid: (clusterId) => lastKnown.get(clusterId)?.gtid ?? '',
     market: createMarket({
       clock,

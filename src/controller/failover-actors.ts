@@ -171,14 +171,9 @@ async function demote(context: Context, work: Work): Promise<void> {
     { kind: 'demote', lockWaitSeconds },
     { epoch: view.cluster.epoch, timeoutMs: timeoutsMs.demote, signal },
   );
-  const others = view.members.filter(
-    (member) => member.ordinal !== row.fromPrimary && isRunning(member) && member.isConnected,
-  );
   const reached = [
     ...reachedOf(old, holds(result), true),
-    ...others.flatMap((member) =>
-      reachedOf(member, member.status?.gtidExecuted, member.status?.replication?.applier === 'on'),
-    ),
+    ...readyReplicas(view, row).flatMap((member) => reachedOf(member, member.status?.gtidExecuted, true)),
   ];
   await record(context, row, 'demoted', {
     fence: { layer: 'demoted', detail: 'super_read_only is on', at: context.clock.now() },
@@ -188,20 +183,26 @@ async function demote(context: Context, work: Work): Promise<void> {
 
 /** Preflight: nothing is touched when the answer is known to be no. */
 function assertCandidateReady(view: ClusterView, row: FailoverRow): void {
-  const voters = view.cluster.rule?.voters ?? [];
-  const isReady = (member: MemberView) =>
-    member.ordinal !== row.fromPrimary &&
-    isRunning(member) &&
-    member.isConnected &&
-    member.status?.replication?.applier === 'on' &&
-    voters.some((voter) => voter.ordinal === member.ordinal);
-  const ready = view.members.filter(isReady).map((member) => member.ordinal);
+  const ready = readyReplicas(view, row).map((member) => member.ordinal);
   if (row.candidate !== null && !ready.includes(row.candidate)) {
     throw new Refusal('CANDIDATE_NOT_READY', `member ${row.candidate} is not a voter that runs and replicates`, {
       ready,
     });
   }
   if (ready.length === 0) throw new Refusal('NO_CANDIDATE', 'no replica is a voter that runs and replicates');
+}
+
+/** Voters of the stored incarnation that run and apply: only these may take over. */
+function readyReplicas(view: ClusterView, row: FailoverRow): MemberView[] {
+  const voters = view.cluster.rule?.voters ?? [];
+  return view.members.filter(
+    ({ ordinal, status, isConnected }) =>
+      ordinal !== row.fromPrimary &&
+      isConnected &&
+      status?.instance === 'running' &&
+      status.replication?.applier === 'on' &&
+      voters.some((voter) => voter.ordinal === ordinal && voter.incarnation === status.incarnation),
+  );
 }
 
 async function choose(context: Context, args: Args): Promise<void> {
@@ -350,10 +351,12 @@ async function repoint(
   const isVoter = view.cluster.rule!.voters.some((voter) => voter.ordinal === member.ordinal);
   if (!isVoter) return;
   const options = { epoch: view.cluster.epoch, timeoutMs: timeoutsMs.follow, signal };
-  await sendTo(context, view, member.ordinal, { kind: 'follow', source }, options);
+  // Before it follows: a transaction that it received without acknowledging is not acknowledged later, and
+  // the primary's first commit would wait for ever.
   if (!member.status?.semiSync.isReplica && view.cluster.rule!.k > 0) {
     await sendTo(context, view, member.ordinal, { kind: 'setVoter', isVoter: true }, options);
   }
+  await sendTo(context, view, member.ordinal, { kind: 'follow', source }, options);
 }
 
 async function close(context: Context, args: Args): Promise<void> {

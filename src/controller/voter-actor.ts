@@ -15,7 +15,8 @@ export async function stepVoters(context: Context, view: ClusterView): Promise<b
   const { cluster } = view;
   const primary = primaryOf(view);
   if (!cluster.rule || !primary?.launch || cluster.activatedAt === null || !primary.status?.isWritable) return false;
-  const observed = observe(view, primary);
+  if (await clearDoubt(context, view)) return true;
+  const observed = observe(context, view, primary);
   const step = nextVoterStep(cluster.rule, wantedOf(view), observed);
   if (step.kind === 'none') return false;
   context.log.info({ cluster: cluster.name, step: step.kind, reason: step.reason }, 'next step of the voters');
@@ -31,7 +32,7 @@ export async function stepVoters(context: Context, view: ClusterView): Promise<b
     if (step.kind === 'storeRule') return await store(step.rule);
     if (step.kind === 'setVoter') {
       const { launch } = view.members.find((member) => member.ordinal === step.ordinal)!;
-      await context.executors.send(launch!.taskId, { kind: 'setVoter', isVoter: step.isVoter }, options);
+      await setVoter(context, launch!.taskId, step.isVoter, options);
       return true;
     }
     await context.executors.send(
@@ -43,6 +44,36 @@ export async function stepVoters(context: Context, view: ClusterView): Promise<b
   } catch (error) {
     // The next tick decides anew from what is there then.
     context.log.warn({ err: error, step: step.kind }, 'a step of the voters failed');
+    return false;
+  }
+}
+
+/**
+ * A command without an answer may still be carried out: until a later one was answered (an executor runs them in
+ * order) nobody can say that this member does not acknowledge.
+ */
+async function setVoter(
+  context: Context,
+  taskId: string,
+  isVoter: boolean,
+  options: { epoch: number; timeoutMs: number },
+) {
+  context.unansweredVoters.add(taskId);
+  await context.executors.send(taskId, { kind: 'setVoter', isVoter }, options);
+  context.unansweredVoters.delete(taskId);
+}
+
+/** Ends such a doubt by an answered "no"; the ordinary steps lead the member back. */
+async function clearDoubt(context: Context, view: ClusterView): Promise<boolean> {
+  const doubtful = view.members.find(
+    ({ launch, isConnected }) => launch && isConnected && context.unansweredVoters.has(launch.taskId),
+  );
+  if (!doubtful?.launch) return false;
+  try {
+    await setVoter(context, doubtful.launch.taskId, false, { epoch: view.cluster.epoch, timeoutMs: stepTimeoutMs });
+    return true;
+  } catch (error) {
+    context.log.warn({ err: error, ordinal: doubtful.ordinal }, 'a member does not answer whether it acknowledges');
     return false;
   }
 }
@@ -69,7 +100,7 @@ function isWanted(view: ClusterView, member: MemberView): boolean {
   return isVoter || member.member.phase === 'serving';
 }
 
-function observe(view: ClusterView, primary: MemberView): ObservedVoters {
+function observe(context: Context, view: ClusterView, primary: MemberView): ObservedVoters {
   return {
     primaryK:
       primary.isConnected && primary.status?.isWritable
@@ -82,14 +113,15 @@ function observe(view: ClusterView, primary: MemberView): ObservedVoters {
       .map((member) => ({
         ordinal: member.ordinal,
         incarnation: member.status?.incarnation ?? member.member.incarnation,
-        acknowledges: acknowledges(member),
+        acknowledges: acknowledges(context, member),
         isCaughtUp: isCaughtUp(member, primary),
       })),
   };
 }
 
-function acknowledges(member: MemberView): 'yes' | 'no' | 'unknown' {
+function acknowledges(context: Context, member: MemberView): 'yes' | 'no' | 'unknown' {
   if (proofOfEnd(member)) return 'no';
+  if (member.launch && context.unansweredVoters.has(member.launch.taskId)) return 'unknown';
   if (!member.isConnected || !member.status || !isRunning(member)) return 'unknown';
   return member.status.semiSync.isReplica ? 'yes' : 'no';
 }
