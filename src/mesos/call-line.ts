@@ -57,8 +57,8 @@ const MAX_QUEUED_CALLS = 10_000;
 export interface CallLine {
   /** Resolves with any answer. Rejects with NotConnected (not sent) or CallTimeout (outcome unknown). */
   send(body: string): Promise<Answer>;
-  /** What is queued rejects with NotConnected, what is sent with CallTimeout. */
-  close(reason: string): void;
+  /** What is queued rejects with NotConnected; what is sent has `graceMs` to be answered, then rejects with CallTimeout. */
+  close(reason: string, graceMs: number): void;
 }
 
 export function createCallLine(options: {
@@ -74,6 +74,7 @@ export function createCallLine(options: {
   const queue: { body: string; resolve: (answer: Answer) => void; reject: (error: Error) => void }[] = [];
   let closedBecause: string | null = null;
   let abortCurrent: ((why: string) => void) | null = null;
+  let shortenCurrent: ((why: string, graceMs: number) => void) | null = null;
 
   const perform = (body: string): Promise<Answer> =>
     new Promise((resolve, reject) => {
@@ -85,6 +86,7 @@ export function createCallLine(options: {
         isSettled = true;
         clock.clearTimeout(timer);
         abortCurrent = null;
+        shortenCurrent = null;
         settle();
       };
       abortCurrent = (why) =>
@@ -92,7 +94,11 @@ export function createCallLine(options: {
           request.destroy();
           reject(new CallTimeout(why));
         });
-      const timer = clock.setTimeout(() => abortCurrent?.('no answer in time'), CALL_TIMEOUT_MS);
+      let timer = clock.setTimeout(() => abortCurrent?.('no answer in time'), CALL_TIMEOUT_MS);
+      shortenCurrent = (why, graceMs) => {
+        clock.clearTimeout(timer);
+        timer = clock.setTimeout(() => abortCurrent?.(why), graceMs);
+      };
       const fail = (error: Error) =>
         end(() => reject(isConnectFailure(error) ? new NotConnected(error.message) : new CallTimeout(error.message)));
       request.on('error', fail);
@@ -115,6 +121,7 @@ export function createCallLine(options: {
       }
       queue.shift();
     }
+    if (closedBecause !== null) agent.destroy();
   };
 
   return {
@@ -126,10 +133,11 @@ export function createCallLine(options: {
         if (queue.length === 1) void run();
       });
     },
-    close(reason) {
+    close(reason, graceMs) {
       closedBecause ??= reason;
-      abortCurrent?.(reason);
-      agent.destroy();
+      if (!abortCurrent) agent.destroy();
+      else if (graceMs === 0) abortCurrent(reason);
+      else shortenCurrent?.(reason, graceMs);
     },
   };
 }

@@ -340,6 +340,6 @@ class Client implements ExecutorClient {
     subscription.isSubscribed = false;
     this.#options.clock.clearTimeout(subscription.timer);
     subscription.stream.close();
-    subscription.calls?.close(reason);
+    subscription.calls?.close(reason, 0);
   }
 }

@@ -27,6 +27,8 @@ import type { FrameworkInfo } from './types.ts';
 const MAX_REDIRECTS = 5;
 /** From sending SUBSCRIBE to the SUBSCRIBED event. */
 const SUBSCRIBE_TIMEOUT_MS = 15_000;
+/** The answer to TEARDOWN races with the end of the stream that it causes. */
+const ANSWER_GRACE_MS = 1000;
 const DEFAULT_HEARTBEAT_SECONDS = 15;
 const MISSED_HEARTBEATS = 5;
 /** A subscription that lived this long begins the back-off anew. */
@@ -134,7 +136,7 @@ class Client implements SchedulerClient {
   stop(): void {
     this.#isRunning = false;
     this.#options.clock.clearTimeout(this.#retryTimer);
-    this.#close('the client was stopped');
+    this.#close('the client was stopped', 0);
   }
 
   async call(body: CallBody): Promise<void> {
@@ -305,14 +307,14 @@ class Client implements SchedulerClient {
     if (wasSubscribed) this.#notify((handlers) => handlers.disconnected(reason));
   }
 
-  #close(reason: string): void {
+  #close(reason: string, graceMs = ANSWER_GRACE_MS): void {
     const subscription = this.#current;
     if (!subscription) return;
     this.#current = null;
     subscription.isSubscribed = false;
     this.#options.clock.clearTimeout(subscription.timer);
     subscription.stream.close();
-    subscription.calls?.close(reason);
+    subscription.calls?.close(reason, graceMs);
   }
 
   /** A fault in a handler must not tear the stream down with it. */

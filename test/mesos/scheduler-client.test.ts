@@ -2,7 +2,7 @@ import { pino } from 'pino';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { createSelfSigned } from '../../src/channel/self-signed.ts';
 import { CallRejected, CallTimeout, NotConnected, StaleSubscription } from '../../src/mesos/call-line.ts';
-import { kill, revive, suppress } from '../../src/mesos/calls.ts';
+import { kill, revive, suppress, teardown } from '../../src/mesos/calls.ts';
 import type { SchedulerEvent } from '../../src/mesos/scheduler-api.ts';
 import { createSchedulerClient, type SchedulerClientOptions } from '../../src/mesos/scheduler-client.ts';
 import { createFakeClock } from './fake-clock.ts';
@@ -424,8 +424,23 @@ describe('calls', () => {
     await vi.waitFor(() => expect(master.calls).toHaveLength(1));
 
     master.subscribes[0]!.socket.destroy();
+    await vi.waitFor(() => expect(it.happened).toContain('disconnected'));
+    it.clock.advance(1000);
 
     expect(await outcome).toBeInstanceOf(CallTimeout);
+  });
+
+  test('a call that ends the stream is still answered', async () => {
+    const master = await goodMaster((one) => {
+      master.subscribes[0]!.response.end();
+      void vi.waitFor(() => expect(it.happened).toContain('disconnected')).then(() => one.answer(202));
+    });
+    const it = client([master.url]);
+    await connected(it);
+
+    await it.scheduler.call(teardown());
+
+    expect(it.scheduler.isConnected).toBe(false);
   });
 
   test('stopping leaves no timer and no connection', async () => {
