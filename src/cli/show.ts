@@ -1,0 +1,87 @@
+/** Clusters as people read them. */
+import type { z } from 'zod';
+import type { ClusterView, EndpointsView, failoverView } from '../api/schemas.ts';
+import { clean, fill, table, time } from './tables.ts';
+
+/** `creating: 1 of 3 members run`, with the first condition's words when there is one. */
+export function stateLine({ name, state, conditions, members }: ClusterView): string {
+  const running = members.filter((member) => member.instance === 'running').length;
+  const why = conditions[0] ? `; ${conditions[0].message}` : '';
+  return `${name}: ${state}, ${running} of ${members.length} members run${why}`;
+}
+
+export function clusterText(cluster: ClusterView): string {
+  const { spec } = cluster;
+  const head = table(
+    ['CLUSTER', 'STATE', 'PRIMARY', 'EPOCH', 'DURABILITY', 'CREATED', 'ID'],
+    [
+      [
+        cluster.name,
+        cluster.state,
+        cluster.primary,
+        cluster.epoch,
+        spec.durability,
+        time(cluster.createdAt),
+        cluster.id,
+      ],
+    ],
+  );
+  const conditions = cluster.conditions.map(
+    ({ type, reason, message, since }) => `${clean(`${type} since ${time(since)}: ${message} (${reason})`)}\n`,
+  );
+  const members = table(
+    ['MEMBER', 'ROLE', 'INSTANCE', 'PHASE', 'ADDRESS', 'AGENT', 'LAG', 'DATA', 'BACKUP', 'GTIDS'],
+    cluster.members.map((member) => [
+      member.ordinal,
+      member.role,
+      member.instance,
+      member.phase,
+      member.host === null ? null : `${member.host}:${member.port}`,
+      member.hostname,
+      member.lagMs === null ? null : `${member.lagMs} ms`,
+      fill(member.volumes.data),
+      fill(member.volumes.backup),
+      member.gtidExecuted,
+    ]),
+  );
+  const messages = cluster.members
+    .filter(({ message }) => message)
+    .map(({ ordinal, message }) => `member ${ordinal}: ${clean(message ?? '')}\n`);
+  return [head, ...conditions, '\n', members, ...messages].join('');
+}
+
+export function endpointsText({ epoch, primary, replicas }: EndpointsView): string {
+  return table(
+    ['ROLE', 'MEMBER', 'ADDRESS', 'LAG', 'EPOCH'],
+    [
+      ['primary', primary?.ordinal, primary ? `${primary.host}:${primary.port}` : null, null, epoch],
+      ...replicas.map(({ ordinal, host, port, lagMs }) => [
+        'replica',
+        ordinal,
+        `${host}:${port}`,
+        lagMs === null ? null : `${lagMs} ms`,
+        epoch,
+      ]),
+    ],
+  );
+}
+
+export function failoverText(failover: z.output<typeof failoverView>): string {
+  const head = table(
+    ['ID', 'KIND', 'OUTCOME', 'FROM', 'TO', 'BY', 'REASON'],
+    [
+      [
+        failover.id,
+        failover.kind,
+        failover.outcome,
+        failover.fromPrimary,
+        failover.toPrimary,
+        failover.requestedBy,
+        failover.reason,
+      ],
+    ],
+  );
+  const steps = failover.steps.map(({ name, at, detail }) => [`+${at - failover.startedAt} ms`, name, detail]);
+  const refusal = failover.refusal ? `${clean(`${failover.refusal.code}: ${failover.refusal.message}`)}\n` : '';
+  return head + (steps.length > 0 ? `\n${table(['TIME', 'STEP', 'DETAIL'], steps)}` : '') + refusal;
+}

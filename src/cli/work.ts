@@ -1,0 +1,195 @@
+/** Verbs that ask for work on a cluster and may wait for it. */
+import type { z } from 'zod';
+import { backupList, backupView, failoverView, rebuildView } from '../api/schemas.ts';
+import { exitCodes, usageError } from './io.ts';
+import { failoverText } from './show.ts';
+import { bytes, table, time } from './tables.ts';
+import { clusterPath, type Options, parseOrdinal, type Verb, type VerbContext, waitHelp, waitOptions } from './verb.ts';
+import { waitUntil } from './wait.ts';
+
+function changePrimary(name: 'failover' | 'switchover', summary: string): Verb {
+  return {
+    name,
+    summary,
+    usage: 'NAME --reason TEXT [options]',
+    wordCount: 1,
+    options: {
+      reason: { type: 'string' },
+      candidate: { type: 'string' },
+      'if-primary': { type: 'string' },
+      'if-epoch': { type: 'string' },
+      ...waitOptions,
+    },
+    help: {
+      '--reason TEXT': 'why, for those who read it later (needed)',
+      '--candidate N': 'ordinal of the member that is to be the primary; else the best is chosen',
+      '--if-primary N': 'refuse when another member is the primary',
+      '--if-epoch N': 'refuse when the epoch is another',
+      ...waitHelp,
+    },
+    examples: [
+      `selvedge ${name} orders --reason "maintenance of host 3" --wait`,
+      `selvedge ${name} orders --candidate 1 --if-primary 0 --reason "drill" --wait`,
+    ],
+    run: (context) => runChange(name, context),
+  };
+}
+
+export const failover = changePrimary(
+  'failover',
+  'Choose another primary because this one is dead or given up. Refused when an acknowledged write could be lost.',
+);
+export const switchover = changePrimary('switchover', 'Hand over from the living primary to a replica.');
+
+async function runChange(kind: 'failover' | 'switchover', context: VerbContext) {
+  const { options, words } = context;
+  const reason = options.text('reason');
+  if (!reason) throw usageError('--reason is needed');
+  const cluster = clusterPath(words[0]);
+  const body = { kind, reason, ...preconditions(options) };
+  return runWork(context, {
+    start: { path: `${cluster}/failovers`, body },
+    look: (id) => `${cluster}/failovers/${id}`,
+    schema: failoverView,
+    describe: ({ outcome, steps }) => `${kind}: ${outcome}${steps.length > 0 ? `, ${steps.at(-1)?.name}` : ''}`,
+    isOpen: ({ outcome }) => outcome === 'open',
+    isGood: ({ outcome }) => outcome === 'done',
+    text: failoverText,
+  });
+}
+
+function preconditions(options: Options) {
+  const [candidate, ifPrimary] = [options.text('candidate'), options.text('if-primary')];
+  const ifEpoch = options.number('if-epoch');
+  return {
+    ...(candidate === undefined ? {} : { candidate: parseOrdinal(candidate) }),
+    ...(ifPrimary === undefined ? {} : { ifPrimary: parseOrdinal(ifPrimary) }),
+    ...(ifEpoch === undefined ? {} : { ifEpoch }),
+  };
+}
+
+export const backup: Verb = {
+  name: 'backup',
+  summary: 'Back one member up onto its own backup volume.',
+  usage: 'NAME [options]',
+  wordCount: 1,
+  options: { member: { type: 'string' }, ...waitOptions },
+  help: { '--member N': 'ordinal; else a running replica with the least lag', ...waitHelp },
+  examples: ['selvedge backup orders --wait', 'selvedge backup orders --member 2'],
+  run: (context) => {
+    const cluster = clusterPath(context.words[0]);
+    const member = context.options.text('member');
+    return runWork(context, {
+      start: { path: `${cluster}/backups`, body: member === undefined ? {} : { member: parseOrdinal(member) } },
+      look: (id) => `${cluster}/backups/${id}`,
+      schema: backupView,
+      describe: ({ state, member: ordinal }) => `backup of member ${ordinal}: ${state}`,
+      isOpen: ({ state }) => state === 'open',
+      isGood: ({ state }) => state === 'complete',
+      text: (view) => backupsText([view]),
+    });
+  },
+};
+
+export const backups: Verb = {
+  name: 'backups',
+  summary: 'List the backups of a cluster, newest first.',
+  usage: 'NAME [options]',
+  wordCount: 1,
+  options: {},
+  help: {},
+  examples: ['selvedge backups orders'],
+  run: async ({ client, io, isJson, words }) => {
+    const path = `${clusterPath(words[0])}/backups`;
+    const answer = await client.request({ method: 'GET', path, schema: backupList });
+    io.out(isJson ? `${JSON.stringify(answer)}\n` : backupsText(answer.backups));
+    return exitCodes.done;
+  },
+};
+
+function backupsText(views: readonly z.output<typeof backupView>[]): string {
+  return table(
+    ['ID', 'MEMBER', 'STATE', 'STARTED', 'ENDED', 'SIZE', 'GTIDS', 'WHY'],
+    views.map((view) => [
+      view.id,
+      view.member,
+      view.state,
+      time(view.startedAt),
+      time(view.endedAt),
+      bytes(view.bytes),
+      view.gtidSet,
+      view.code ? `${view.code}: ${view.message}` : null,
+    ]),
+  );
+}
+
+export const rebuild: Verb = {
+  name: 'rebuild',
+  summary: "Fill a replica's data volume anew, from its own backup volume or from another member.",
+  usage: 'NAME ORDINAL [options]',
+  wordCount: 2,
+  options: { reason: { type: 'string' }, ...waitOptions },
+  help: { '--reason TEXT': 'why, for those who read it later', ...waitHelp },
+  examples: ['selvedge rebuild orders 2 --reason "disk was changed" --wait'],
+  run: (context) => {
+    const cluster = clusterPath(context.words[0]);
+    const ordinal = parseOrdinal(context.words[1]);
+    const reason = context.options.text('reason');
+    return runWork(context, {
+      start: { path: `${cluster}/members/${ordinal}/rebuild`, body: reason === undefined ? {} : { reason } },
+      look: (id) => `${cluster}/rebuilds/${id}`,
+      schema: rebuildView,
+      describe: ({ state, way }) => `rebuild of member ${ordinal}: ${state}${way ? ` by ${way}` : ''}`,
+      isOpen: ({ state }) => state === 'open',
+      isGood: ({ state }) => state === 'done',
+      text: (view) =>
+        table(
+          ['ID', 'MEMBER', 'STATE', 'WAY', 'ATTEMPTS', 'WHY'],
+          [
+            [
+              view.id,
+              view.member,
+              view.state,
+              view.way,
+              view.attempts,
+              view.code ? `${view.code}: ${view.message}` : null,
+            ],
+          ],
+        ),
+    });
+  },
+};
+
+interface Work<S extends z.ZodType<{ readonly id: string }>> {
+  readonly start: { readonly path: string; readonly body: unknown };
+  readonly look: (id: string) => string;
+  readonly schema: S;
+  readonly describe: (view: z.output<S>) => string;
+  readonly isOpen: (view: z.output<S>) => boolean;
+  readonly isGood: (view: z.output<S>) => boolean;
+  readonly text: (view: z.output<S>) => string;
+}
+
+async function runWork<S extends z.ZodType<{ readonly id: string }>>(context: VerbContext, work: Work<S>) {
+  const { client, io, isJson, options } = context;
+  const timeoutMs = options.timeoutMs();
+  const { schema } = work;
+  const show = (view: z.output<S>) => io.out(isJson ? `${JSON.stringify(view)}\n` : work.text(view));
+  const started = await client.request({ method: 'POST', ...work.start, schema });
+  if (!options.has('wait')) {
+    show(started);
+    return exitCodes.done;
+  }
+  const path = work.look(started.id);
+  const { seen, error } = await waitUntil<z.output<S>>({
+    io,
+    timeoutMs,
+    look: () => client.request({ method: 'GET', path, schema }),
+    describe: work.describe,
+    isDone: (view) => !work.isOpen(view),
+  });
+  const last = seen ?? started;
+  show(last);
+  if (error) throw error;
+  return work.isGood(last) ? exitCodes.done : exitCodes.refused;
+}
