@@ -98,6 +98,10 @@ function place(address: Address) {
   return { host, port, ssl: { ca: caPem, minVersion: 'TLSv1.2', rejectUnauthorized: true } };
 }
 
+interface QueryOptions {
+  readonly timeoutMs?: number | null;
+}
+
 function openSession(
   connection: Connection,
   { clock, queryTimeoutMs = defaultQueryTimeoutMs }: ConnectOptions,
@@ -107,47 +111,56 @@ function openSession(
   const closed = new Promise<Error | null>((resolve) => {
     settle = resolve;
   });
+  /** destroy() drops the callbacks of queries under way: these answer them. */
+  const pending = new Set<(reason: Error) => void>();
   const end = (reason: Error | null) => {
     if (isClosed) return;
     isClosed = true;
-    connection.destroy();
+    if (reason === null && pending.size === 0) connection.end(() => connection.destroy());
+    else connection.destroy();
+    for (const fail of pending) fail(reason ?? closedError('the session was closed'));
     settle(reason);
   };
   connection.on('error', (error: QueryError) => end(toSqlError(error)));
-  connection.on('end', () => end(new SqlError('the server closed the connection', { errno: 0, code: 'CLOSED' })));
+  connection.on('end', () => end(closedError('the server closed the connection')));
 
+  const query = <Row>(
+    sql: string,
+    params: readonly SqlValue[] = [],
+    { timeoutMs = queryTimeoutMs }: QueryOptions = {},
+  ) =>
+    new Promise<Row[]>((resolve, reject) => {
+      if (isClosed) return reject(closedError('the session is closed'));
+      const expire = () => end(new SqlError(`no answer within ${timeoutMs} ms`, { errno: 0, code: 'QUERY_TIMEOUT' }));
+      const timer = timeoutMs === null ? null : clock.setTimeout(expire, timeoutMs);
+      const finish = () => {
+        pending.delete(fail);
+        if (timer !== null) clock.clearTimeout(timer);
+      };
+      const fail = (reason: Error) => {
+        finish();
+        reject(reason);
+      };
+      pending.add(fail);
+      connection.query({ sql, values: [...params] }, (error: QueryError | null, result: unknown) => {
+        if (error) fail(toSqlError(error));
+        else finish();
+        if (error?.fatal) end(toSqlError(error));
+        resolve(Array.isArray(result) ? (result as Row[]) : []);
+      });
+    });
   return {
-    query: <Row>(
-      sql: string,
-      params: readonly SqlValue[] = [],
-      { timeoutMs = queryTimeoutMs }: { readonly timeoutMs?: number | null } = {},
-    ) =>
-      new Promise<Row[]>((resolve, reject) => {
-        if (isClosed) return reject(new SqlError('the session is closed', { errno: 0, code: 'CLOSED' }));
-        const expire = () => {
-          const error = new SqlError(`no answer within ${timeoutMs} ms`, { errno: 0, code: 'QUERY_TIMEOUT' });
-          reject(error);
-          end(error);
-        };
-        const timer = timeoutMs === null ? null : clock.setTimeout(expire, timeoutMs);
-        // destroy() drops the callbacks of what is under way: `closed` answers them.
-        void closed.then((reason) => {
-          if (timer !== null) clock.clearTimeout(timer);
-          reject(reason ?? new SqlError('the session was closed', { errno: 0, code: 'CLOSED' }));
-        });
-        connection.query({ sql, values: [...params] }, (error: QueryError | null, result: unknown) => {
-          if (timer !== null) clock.clearTimeout(timer);
-          if (!error) return resolve(Array.isArray(result) ? (result as Row[]) : []);
-          reject(toSqlError(error));
-          if (error.fatal) end(toSqlError(error));
-        });
-      }),
+    query,
     close: async () => end(null),
     get isClosed() {
       return isClosed;
     },
     closed,
   };
+}
+
+function closedError(message: string): SqlError {
+  return new SqlError(message, { errno: 0, code: 'CLOSED' });
 }
 
 function toSqlError(error: QueryError): SqlError {

@@ -149,13 +149,24 @@ function limits({ memMb }: MyCnf): Group {
 /** What mysqld takes with the smallest pool: 267 MB measured after a start, and some for sessions. */
 const baseMb = 300;
 
+const chunkMb = 128;
+
+/** Whole chunks in every instance of the pool: anything else MySQL rounds up, past what was reserved. */
+function poolMb(memMb: number, instances: number): number {
+  const wantedMb = Math.max(32, (memMb - baseMb) * 0.75);
+  const stepMb = wantedMb < chunkMb ? 32 : chunkMb * instances;
+  return Math.floor(wantedMb / stepMb) * stepMb;
+}
+
 function memory(memMb: number): Group {
   const isSmall = memMb < 2048;
-  const pool = Math.max(32, Math.floor(((memMb - baseMb) * 0.75) / 32) * 32);
+  const instances = memMb < 16_384 ? 1 : 4;
+  const pool = poolMb(memMb, instances);
   return [
     'memory',
     {
       innodb_buffer_pool_size: `${pool}M`,
+      innodb_buffer_pool_instances: instances,
       innodb_redo_log_capacity: `${Math.min(4096, Math.max(64, Math.floor(pool / 2)))}M`,
       innodb_log_buffer_size: isSmall ? '4M' : '16M',
       table_open_cache: isSmall ? 400 : 4000,
