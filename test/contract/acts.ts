@@ -14,22 +14,24 @@ const environment = [
   'MESOS_EXECUTOR_ID',
   'MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD',
   'MESOS_FRAMEWORK_ID',
-  'MESOS_RECOVERY_TIMEOUT',
   'MESOS_SANDBOX',
   'MESOS_SLAVE_ID',
-  'MESOS_SUBSCRIPTION_BACKOFF_MAX',
   'PATH',
 ];
+const checkpointEnvironment = ['MESOS_RECOVERY_TIMEOUT', 'MESOS_SUBSCRIPTION_BACKOFF_MAX'];
 
+/** Nothing may come till the recorded end of the quiet time, counted from the last thing that we did. */
 export async function stayQuiet(session: Session, item: QuietItem): Promise<void> {
+  const end = session.anchor.live + ((item.t + item.quiet - session.anchor.t) * 1000) / session.target.speed;
   const before = [...session.connections.values()].map((connection) => connection.busy);
-  await new Promise((resolve) => setTimeout(resolve, (item.quiet * 1000) / session.target.speed));
+  await new Promise((resolve) => setTimeout(resolve, Math.max(0, end - performance.now())));
   [...session.connections.values()].forEach((connection, index) => {
     if (connection.busy !== before[index])
       session.differ(`something came in quiet ${item.quiet} s: ${connection.types.slice(-3).join(', ')}`);
   });
 }
 
+/** Lets an executor do what it did, after it has heard what it had heard. */
 export async function doExecutor(session: Session, item: ExecutorItem): Promise<void> {
   session.at = `${session.golden.scenario} ${item.t} executor ${item.executor}`;
   if (!(await session.until(`executor ${item.executor}`, () => session.control.byId.has(item.executor)))) return;
@@ -52,7 +54,8 @@ function checkStart(session: Session, id: string, task: string): void {
   const executor = session.control.byId.get(id)!;
   const launch = executor.saw.find((entry) => isAbout(entry.event, 'LAUNCH', task));
   const plan = session.launched.get(task);
-  const missing = environment.filter((name) => !executor.env.includes(name));
+  const expected = executor.isCheckpointed ? [...environment, ...checkpointEnvironment] : environment;
+  const missing = expected.filter((name) => !executor.env.includes(name));
   if (missing.length > 0) session.differ(`environment lacks ${missing.join(', ')}`);
   if (executor.env.includes('HOME')) session.differ('environment has HOME');
   for (const path of plan?.executorPaths ?? [])
@@ -64,6 +67,7 @@ function checkStart(session: Session, id: string, task: string): void {
   session.note(same('first event', 'SUBSCRIBED', dig(executor.saw[0]?.event, 'type')));
 }
 
+/** Kills or starts an agent or the master. */
 export async function doFault(session: Session, item: FaultItem): Promise<void> {
   session.at = `${session.golden.scenario} ${item.t} ${item.fault}`;
   const faults = session.target.faults;
@@ -74,6 +78,7 @@ export async function doFault(session: Session, item: FaultItem): Promise<void> 
   return item.fault === 'kill-agent' ? faults.killAgent(id) : faults.startAgent(id);
 }
 
+/** Breaks a connection from the scheduler's side. */
 export async function doDrop(session: Session, item: DropItem): Promise<void> {
   const connection = session.connections.get(item.drop);
   connection?.drop();

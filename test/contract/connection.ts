@@ -22,6 +22,7 @@ interface RecordedOffer {
 export class Connection {
   readonly name: string;
   streamId = '';
+  framework = '';
   closed = false;
   drop: () => void = () => {};
   /** Events that are neither offers nor heartbeats nor repeats, oldest first. */
@@ -69,31 +70,37 @@ export class Connection {
   }
 
   /**
-   * Live offers that stand for recorded ones in an ACCEPT or DECLINE, and takes both off the table. All outstanding offers of
-   * an agent stand for all outstanding offers of it; else those inside the recorded ones.
+   * Live offers that stand for recorded ones in an ACCEPT or DECLINE, in their order; both are off the table then. All
+   * outstanding offers of an agent stand for all recorded ones of it; else those inside the recorded ones.
    */
   take(symbols: readonly string[], agentIdOf: (symbol: string) => string | undefined): string[] {
-    const ids: string[] = [];
-    const listed = symbols.filter((symbol) => this.recorded.has(symbol));
-    const agents = new Set(listed.map((symbol) => this.recorded.get(symbol)!.agent));
-    for (const agent of agents) {
+    const listed = [...new Set(symbols)].filter((symbol) => this.recorded.has(symbol));
+    for (const agent of new Set(listed.map((symbol) => this.recorded.get(symbol)!.agent))) {
       const here = [...this.recorded].filter(([, offer]) => offer.agent === agent).map(([symbol]) => symbol);
-      const wanted = here.filter((symbol) => listed.includes(symbol));
+      const wanted = listed.filter((symbol) => here.includes(symbol));
       const agentId = agentIdOf(agent);
       const all = [...this.live.values()].filter((offer) => offer.agent === agentId);
-      const taken = wanted.length === here.length ? all : this.inside(wanted, all);
-      for (const offer of taken) this.live.delete(offer.id);
-      for (const symbol of wanted) {
-        const texts = this.recorded.get(symbol)!.resources;
-        const own = taken.filter((offer) => Bag.of(texts).contains(Bag.of(offer.resources))).map((offer) => offer.id);
-        this.history.set(symbol, own.length > 0 ? own : taken.map((offer) => offer.id));
-        this.recorded.delete(symbol);
-      }
-      ids.push(...taken.map((offer) => offer.id));
+      this.assign(wanted, wanted.length === here.length ? all : this.inside(wanted, all));
     }
-    for (const symbol of symbols)
-      if (!listed.includes(symbol)) ids.push(...(this.history.get(symbol) ?? [`stale-${symbol}`]));
-    return ids;
+    return symbols.flatMap((symbol) => this.history.get(symbol) ?? [`stale-${symbol}`]);
+  }
+
+  private assign(wanted: readonly string[], taken: readonly LiveOffer[]): void {
+    const left = new Set(taken);
+    for (const symbol of wanted) {
+      const room = Bag.of(this.recorded.get(symbol)!.resources);
+      const isLast = symbol === wanted.at(-1);
+      const own = [...left].filter((offer) => isLast || room.contains(Bag.of(offer.resources)));
+      for (const offer of own) {
+        left.delete(offer);
+        this.live.delete(offer.id);
+      }
+      this.history.set(
+        symbol,
+        own.map((offer) => offer.id),
+      );
+      this.recorded.delete(symbol);
+    }
   }
 
   private inside(wanted: readonly string[], all: readonly LiveOffer[]): LiveOffer[] {

@@ -55,6 +55,7 @@ function bindFramework(session: Session, connection: Connection, item: EventItem
   const known = session.ids.liveOf(symbol);
   if (known !== undefined && known !== id) session.differ(`framework id changed from ${known} to ${id}`);
   session.ids.bind(symbol, id);
+  connection.framework = id;
   const first = connection.types.filter((type) => type !== 'OFFERS' && !type.startsWith('UPDATE'));
   if (first[0] !== 'SUBSCRIBED') session.differ(`stream starts with ${connection.types.join(', ')}`);
 }
@@ -64,7 +65,7 @@ async function acknowledge(session: Session, connection: Connection, item: Event
   const uuid = status['uuid'] ?? null;
   if (item.event === 'UPDATE' && typeof uuid === 'string') session.lastUuid.set(asText(item['task']), uuid);
   if (!item['ack'] || uuid === null) return;
-  const framework = { framework_id: { value: frameworkOf(session, connection) } };
+  const framework = { framework_id: { value: connection.framework } };
   const agent = { agent_id: status['agent_id'] ?? null };
   const body =
     item.event === 'UPDATE'
@@ -81,13 +82,6 @@ async function acknowledge(session: Session, connection: Connection, item: Event
   const url = new URL('/api/v1/scheduler', session.target.master());
   const answer = await call(url, { method: 'POST', headers, body: JSON.stringify({ ...framework, ...body }) });
   if (answer.status !== 202) session.differ(`acknowledgement of ${describe(item)}: ${answer.status} ${answer.body}`);
-}
-
-function frameworkOf(session: Session, connection: Connection): string {
-  const subscribed = session.golden.timeline.find(
-    (item): item is EventItem => 'event' in item && item.event === 'SUBSCRIBED' && item.on === connection.name,
-  );
-  return session.ids.liveOf(asText(subscribed?.['framework'])) ?? '';
 }
 
 /** After a recorded offer or rescind exactly as much must be on offer from that agent as there was. */

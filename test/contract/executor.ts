@@ -50,7 +50,7 @@ function subscribe(): void {
     unacknowledged_tasks: [...pendingTasks.values()],
     unacknowledged_updates: [...pendingUpdates.values()],
   };
-  const again = () => setTimeout(subscribe, 100);
+  const again = () => setTimeout(subscribe, 25);
   const call = request(agent, { method: 'POST', headers, agent: false }, (answer) => {
     tell({ subscribed: answer.statusCode, streamId: answer.headers['mesos-stream-id'] ?? null });
     const reader = new RecordReader();
@@ -104,6 +104,7 @@ createInterface({ input: control }).on('line', (line) => {
 
 control.on('connect', () => {
   const names = Object.keys(env).sort();
-  tell({ hello: env['MESOS_EXECUTOR_ID'], pid: process.pid, env: names, links: sandboxLinks(), cwd: process.cwd() });
+  const checkpoint = env['MESOS_CHECKPOINT'];
+  tell({ hello: env['MESOS_EXECUTOR_ID'], pid: process.pid, env: names, checkpoint, links: sandboxLinks() });
   if (env['MODE'] !== 'silent' && env['MODE'] !== 'exit') subscribe();
 });

@@ -6,6 +6,7 @@ import { asText, dig, type Json, type JsonObject } from './resources.ts';
 export interface RemoteExecutor {
   readonly pid: number;
   readonly env: readonly string[];
+  readonly isCheckpointed: boolean;
   /** Container path to target, at process start. */
   readonly linksAtStart: JsonObject;
   /** Events from the agent, oldest first, with the sandbox links of that moment. */
@@ -66,6 +67,7 @@ function greet(message: JsonObject, socket: Socket): RemoteExecutor {
   return {
     pid: Number(message['pid']),
     env: message['env'] as readonly string[],
+    isCheckpointed: message['checkpoint'] === '1',
     linksAtStart: (message['links'] ?? {}) as JsonObject,
     saw: [],
     answers: [],

@@ -12,6 +12,7 @@ export function gistOf(message: string): readonly string[] {
     .replace(agentSuffix, '')
     .replace(resources, '\0')
     .replace(ids, '\0')
+    .replace(/\d+\.\d+\.\d+\.\d+/g, '\0')
     .split('\0')
     .map((phrase) => phrase.replace(/^[;'" ]+|[;'" ]+$/g, ''))
     .filter((phrase) => phrase.length > 0);

@@ -20,6 +20,7 @@ export async function replay(golden: Golden, target: Target): Promise<readonly s
     let before = 0;
     for (const item of golden.timeline) {
       session.at = `${golden.scenario} ${item.t}`;
+      if ('call' in item || 'fault' in item || 'drop' in item) session.anchor = { t: item.t, live: performance.now() };
       await step(session, item, Math.max(0, item.t - before));
       before = item.t;
     }

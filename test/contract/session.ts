@@ -18,6 +18,8 @@ export class Session {
   /** Uuids of updates that came already: a second time they are repeats. */
   readonly uuids = new Set<string>();
   readonly lastUuid = new Map<string, string>();
+  /** When the last call, fault or drop was, recorded and here. */
+  anchor = { t: 0, live: performance.now() };
   /** Where we are, for messages. */
   at = '';
   readonly golden: Golden;
