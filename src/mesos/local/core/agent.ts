@@ -90,6 +90,10 @@ function recover(agent: AgentCore): void {
   const waiting: ExecutorRecord[] = [];
   for (const executor of Object.values(agent.checkpoint.executors)) {
     if (executor.isGone) continue;
+    if (!agent.checkpoint.frameworks[executor.frameworkId]?.checkpoint) {
+      abandon(agent, executor);
+      continue;
+    }
     agent.live.set(keyOf(executor), newLive(executor.isCommand ? 'running' : 'reconnecting'));
     if (executor.process && effects.adopt(executor.containerId, executor.process)) waiting.push(executor);
     else processGone(agent, executor, -1);
@@ -108,6 +112,13 @@ function recover(agent: AgentCore): void {
     }
     register(agent);
   }, options.reregistrationTimeoutMs);
+}
+
+/** A framework without checkpoints: a new agent knows nothing of its tasks, and nobody is told. */
+function abandon(agent: AgentCore, executor: ExecutorRecord): void {
+  if (executor.process) agent.effects.killTree(executor.process, 'SIGKILL');
+  delete agent.checkpoint.executors[keyOf(executor)];
+  persist(agent);
 }
 
 function register(agent: AgentCore): void {

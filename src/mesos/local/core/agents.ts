@@ -210,7 +210,8 @@ function tellLost(
     const taskId = task.info.task_id.value;
     framework.tasks.delete(taskId);
     if (isTerminalTaskState(task.state)) framework.completed.push(task);
-    else if (how.state === 'TASK_UNREACHABLE') framework.unreachable.set(taskId, task);
+    else if (how.state === 'TASK_UNREACHABLE')
+      framework.unreachable.set(taskId, Object.assign(task, { state: how.state }));
     else framework.completed.push(Object.assign(task, { state: how.state }));
     sendMasterUpdate(master, framework, { taskId, agentId: agent.id, ...how, state: stateFor(framework, how.state) });
   }
@@ -281,7 +282,10 @@ function adoptTask(master: Master, agent: Agent, report: TaskReport, wasUnreacha
     state: last.state,
     reason: 'REASON_AGENT_REREGISTERED',
     message: 'Unreachable agent re-reregistered',
-    extra: executorId === null ? {} : { executor_id: { value: executorId } },
+    extra: {
+      ...(executorId === null ? {} : { executor_id: { value: executorId } }),
+      ...(status?.healthy === undefined ? {} : { healthy: status.healthy }),
+    },
   });
 }
 
