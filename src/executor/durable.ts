@@ -1,10 +1,12 @@
 /** Files that survive a crash of the process or the host whole: old content or new, never a mixture. */
 import { constants } from 'node:fs';
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { mkdir, open, readdir, readFile, rename } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 
 /** No file of ours that is read back whole is larger. */
 const MAX_FILE_BYTES = 4 * 1024 * 1024;
+
+const SYNCS_AT_ONCE = 8;
 
 /** Writes a temporary file beside `path`, flushes it, renames it into place and flushes the directory. */
 export async function writeDurable(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
@@ -34,6 +36,29 @@ export async function syncDirectory(path: string): Promise<void> {
     await directory.sync();
   } finally {
     await directory.close();
+  }
+}
+
+/** Flushes every file and directory below `root`, and itself; a few at a time, since each waits for the disk. */
+export async function syncTree(root: string): Promise<void> {
+  const entries = await readdir(root, { recursive: true, withFileTypes: true });
+  const paths = entries
+    .filter((entry) => entry.isFile() || entry.isDirectory())
+    .map((entry) => join(entry.parentPath, entry.name));
+  const next = paths.values();
+  const work = async () => {
+    for (const path of next) await syncPath(path);
+  };
+  await Promise.all(Array.from({ length: SYNCS_AT_ONCE }, work));
+  await syncDirectory(root);
+}
+
+async function syncPath(path: string): Promise<void> {
+  const file = await open(path, constants.O_RDONLY);
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
   }
 }
 

@@ -31,12 +31,15 @@ export interface RunningInstance {
 
 export interface InstanceOptions {
   readonly distribution: Distribution;
-  readonly cnfPath: string;
+  /** Null: everything stands in `extraArgs`. */
+  readonly cnfPath: string | null;
   readonly extraArgs?: readonly string[];
   readonly lockPath: string;
   readonly logPath: string;
   readonly socketPath: string;
   readonly cwd: string;
+  /** A read-only copy of a member: our account is there already. */
+  readonly isCopy?: boolean;
   readonly clock: Clock;
   readonly signal: AbortSignal;
   /** Sees the process as soon as it exists, so that a fence can kill it while it starts. */
@@ -56,7 +59,7 @@ export async function startInstance(options: InstanceOptions): Promise<RunningIn
     argv: [
       program,
       ...prefix,
-      `--defaults-file=${options.cnfPath}`,
+      options.cnfPath === null ? '--no-defaults' : `--defaults-file=${options.cnfPath}`,
       ...options.distribution.serverArgs,
       ...(options.extraArgs ?? []),
     ],
@@ -68,7 +71,8 @@ export async function startInstance(options: InstanceOptions): Promise<RunningIn
   options.onSpawn?.(process);
   const sessions: Session[] = [];
   try {
-    const first = () => ensureOwnAccount({ login: (user) => openSession(options, user), osUser: userInfo().username });
+    const login = (user: string) => openSession(options, user);
+    const first = () => (options.isCopy ? login(ownUser) : ensureOwnAccount({ login, osUser: userInfo().username }));
     sessions.push(await waitForLogin(process, first, { clock, signal, logPath: options.logPath }));
     sessions.push(...(await Promise.all([openSession(options), openSession(options)])));
     signal.throwIfAborted();

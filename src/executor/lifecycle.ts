@@ -18,6 +18,7 @@ import { type MemberContext, reasonOf, requireVolumes, setPhase } from './member
 import { writeStartFiles } from './member-files.ts';
 import { describeExit, type Exit, killAndReap } from './mysqld-process.ts';
 import { resumeReplication } from './roles.ts';
+import { readMarker } from './volumes.ts';
 
 const RESTART_PAUSES_MS = [0, 500, 2000, 8000, 30_000];
 /** Ran this long: the next unclean end is the first one again. */
@@ -59,11 +60,12 @@ export async function start(
         epoch: command.epoch,
         signal,
       });
+      if (backup) context.backupMarker = await readMarker(backup);
     }
-    await bringUp(context, signal);
+    const instance = await bringUp(context, signal);
     await context.state.update({ held: null, wasWritable: false });
     signal.throwIfAborted();
-    setPhase(context, 'running');
+    enterRunning(context, instance);
   } catch (error) {
     if (!signal.aborted) setPhase(context, 'failed', reasonOf(error));
     throw error;
@@ -71,11 +73,18 @@ export async function start(
   return { outcome: 'done' };
 }
 
-/** Starts mysqld on the filled data directory, makes the accounts, opens it for clients, still read-only. */
-export async function bringUp(context: MemberContext, signal: AbortSignal): Promise<RunningInstance> {
+/**
+ * Starts mysqld on the filled data directory, makes the accounts, opens it for clients, still read-only. `isFilling`: a
+ * rebuild has its data in place and has yet to check them.
+ */
+export async function bringUp(
+  context: MemberContext,
+  signal: AbortSignal,
+  { isFilling = false }: { readonly isFilling?: boolean } = {},
+): Promise<RunningInstance> {
   const { marker, plan, paths, secrets, clock } = context;
   if (!marker) throw new Refusal('VOLUME_NOT_OURS', 'the data volume has no marker');
-  if (marker.fill !== 'filled') {
+  if (marker.fill !== 'filled' && !isFilling) {
     throw new Refusal('REBUILD_UNFINISHED', 'the data directory was being filled when it was interrupted');
   }
   if (!secrets) throw new Refusal('NOT_RUNNING', 'no start command came in this launch');
@@ -112,10 +121,18 @@ export async function bringUp(context: MemberContext, signal: AbortSignal): Prom
   return instance;
 }
 
+/** Throws INSTANCE_LOST when the instance that was brought up is gone already. */
+export function enterRunning(context: MemberContext, instance: RunningInstance): void {
+  if (context.instance !== instance) throw new Refusal('INSTANCE_LOST', 'mysqld ended right after it had started');
+  setPhase(context, 'running');
+}
+
 /** Called at once when a running mysqld was reaped that nobody here had ended. */
 function onUncleanEnd(context: MemberContext, exit: Exit, ranMs: number): void {
   const wasPrimary = context.promotedEpoch !== null || context.state.get().wasWritable;
+  const wasRunning = context.phase === 'running';
   forgetInstance(context);
+  if (!wasRunning) return; // whoever is bringing it up finds it gone
   const message = `mysqld ended by itself: ${describeExit(exit)}`;
   context.log.warn({ exit, wasPrimary }, 'mysqld ended by itself');
   const reason = { code: 'INSTANCE_LOST', message } as const;
@@ -143,9 +160,9 @@ async function restartReplica(context: MemberContext): Promise<void> {
     try {
       await context.runExclusive(async (signal) => {
         if (context.phase !== 'starting' || context.instance) return; // a command was faster
-        await bringUp(context, signal);
+        const instance = await bringUp(context, signal);
         await resumeReplication(context);
-        setPhase(context, 'running');
+        enterRunning(context, instance);
       });
     } catch (error) {
       if (context.phase !== 'starting') return; // fenced or stopped meanwhile

@@ -55,6 +55,8 @@ export interface MemberContext {
   work: Work | null;
   /** Ends the long work that runs. */
   workAbort: AbortController | null;
+  /** Resolves when the last long work has ended and cleaned up behind itself. Never rejects. */
+  workEnded: Promise<void>;
 
   /** Runs in the order of commands. */
   runExclusive<T>(run: (signal: AbortSignal) => Promise<T>): Promise<T>;

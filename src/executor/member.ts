@@ -5,12 +5,16 @@ import type { Clock } from '../clock.ts';
 import { Refusal } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Distribution } from '../mysql/distribution.ts';
+import { backup, refreshBackups } from './backup.ts';
 import { type CommandQueue, createCommandQueue } from './command-queue.ts';
 import type { HealthFacts } from './health-server.ts';
 import { fence, start, stop } from './lifecycle.ts';
+import { requireIdle } from './long-work.ts';
+import { removePartialBackups } from './manifest.ts';
 import { type MemberContext, reasonOf, requireVolumes } from './member-context.ts';
 import { pathsOf } from './member-files.ts';
 import { createTransientState, type MemberStateFile, openMemberState } from './member-state.ts';
+import { rebuild } from './rebuild.ts';
 import * as roles from './roles.ts';
 import { openRunDirectory } from './run-directory.ts';
 import { createStatusKeeper } from './status.ts';
@@ -54,12 +58,15 @@ export async function openMember(deps: MemberDeps): Promise<Member> {
       try {
         return await execute(context, command, signal);
       } finally {
-        void status.refresh();
+        const fresh = status.refresh();
+        // Whoever has the answer finds it in the status too; but no failover waits for a status.
+        if (!inHaste.has(command.kind)) await atMost(deps.clock, REFRESH_WAIT_MS, fresh);
       }
     },
   });
   context.runExclusive = queue.runExclusive;
   takeOver(context);
+  await takeOverBackups(context);
   const stopPolling = status.poll();
   return {
     submit: queue.submit,
@@ -72,6 +79,18 @@ export async function openMember(deps: MemberDeps): Promise<Member> {
       return isClean;
     },
   };
+}
+
+const REFRESH_WAIT_MS = 250;
+const inHaste: ReadonlySet<Command['kind']> = new Set(['fence', 'freeze', 'catchUp']);
+
+async function atMost(clock: Clock, ms: number, work: Promise<void>): Promise<void> {
+  let timer: unknown;
+  const timeout = new Promise<void>((resolve) => {
+    timer = clock.setTimeout(resolve, ms);
+  });
+  await Promise.race([work, timeout]);
+  clock.clearTimeout(timer);
 }
 
 interface Found {
@@ -128,6 +147,7 @@ async function createContext(deps: MemberDeps, found: Found): Promise<MemberCont
     backups: [],
     work: null,
     workAbort: null,
+    workEnded: Promise.resolve(),
     runExclusive: () => Promise.reject(new Error('not ready')),
     changed: () => {},
     refresh: async () => {},
@@ -151,6 +171,18 @@ function takeOver(context: MemberContext): void {
     context.phase = 'failed';
     const message = `the data volume holds incarnation ${context.marker.incarnation}`;
     context.reason = { code: 'INCARNATION_MISMATCH', message };
+  }
+}
+
+/** Complete backups count; what an interrupted one left goes. */
+async function takeOverBackups(context: MemberContext): Promise<void> {
+  const backup = context.volumes?.backup;
+  if (!backup || !context.backupMarker || context.refusal) return;
+  try {
+    await removePartialBackups(backup);
+    await refreshBackups(context, backup);
+  } catch (error) {
+    context.log.error({ err: error }, 'the backups cannot be read');
   }
 }
 
@@ -180,6 +212,7 @@ async function execute(context: MemberContext, command: Command, signal: AbortSi
       return roles.answerHoldings(context.instance.admin);
     }
     case 'stop':
+      if (context.phase === 'rebuilding') requireIdle(context);
       await stop(context);
       return { outcome: 'done' };
     case 'fence':
@@ -203,14 +236,15 @@ async function execute(context: MemberContext, command: Command, signal: AbortSi
     case 'setAcknowledgements':
       return roles.setAcknowledgements(context, command);
     case 'backup':
-      throw new Refusal('NOT_SUPPORTED', 'backup is not there yet');
+      return backup(context, command);
     case 'rebuild':
-      throw new Refusal('NOT_SUPPORTED', 'rebuild is not there yet');
+      return rebuild(context, command);
   }
 }
 
 async function shutDown(context: MemberContext, queue: CommandQueue): Promise<boolean> {
   queue.abortAll(new Refusal('SUPERSEDED', 'the task ends'));
   context.workAbort?.abort(new Refusal('SUPERSEDED', 'the task ends'));
+  await context.workEnded;
   return queue.runExclusive(() => stop(context));
 }

@@ -55,6 +55,8 @@ export interface Launch {
   /** SIGKILL of the whole session; waits until it is gone. */
   destroy(): Promise<void>;
   stderr(): string;
+  /** Of executor and mysqld. */
+  logs(): string;
 }
 
 const launches = new Set<{ destroy(): Promise<void> }>();
@@ -166,6 +168,7 @@ export async function launchExecutor(options: AgentOptions): Promise<Launch> {
       await agent.close();
       launches.delete(launch);
     },
+    logs: () => ['stderr', 'mysqld.log'].map((name) => readTail(join(sandbox, name))).join('\n'),
     stderr: () => (existsSync(stderrPath) ? readFileSync(stderrPath, 'utf8') : ''),
   };
   launches.add(launch);
@@ -186,9 +189,11 @@ async function startAgent(plan: LaunchPlan) {
   const messages: string[] = [];
   let stream: ServerResponse | undefined;
   let isLaunched = false;
+  const waiting: object[] = [];
   const event = (body: object) => {
     const text = JSON.stringify(body);
-    stream?.write(`${Buffer.byteLength(text)}\n${text}`);
+    if (stream) stream.write(`${Buffer.byteLength(text)}\n${text}`);
+    else waiting.push(body);
   };
   const handle = async (request: IncomingMessage, response: ServerResponse) => {
     const chunks: Buffer[] = [];
@@ -201,6 +206,7 @@ async function startAgent(plan: LaunchPlan) {
       if (!isLaunched) event({ type: 'LAUNCH', launch: { task: taskInfo(plan) } });
       isLaunched = true;
       for (const update of call.subscribe.unacknowledged_updates ?? []) take(update.status);
+      for (const body of waiting.splice(0)) event(body);
       return;
     }
     response.writeHead(202).end();
@@ -221,6 +227,7 @@ async function startAgent(plan: LaunchPlan) {
     return (server.address() as { port: number }).port;
   };
   const close = async () => {
+    stream = undefined;
     if (!server.listening) return;
     const closed = once(server, 'close');
     server.close();
@@ -250,4 +257,8 @@ function taskInfo(plan: LaunchPlan) {
     agent_id: { value: 'agent-1' },
     data: Buffer.from(JSON.stringify(plan)).toString('base64'),
   };
+}
+
+function readTail(path: string): string {
+  return existsSync(path) ? readFileSync(path, 'utf8').slice(-4000) : '';
 }

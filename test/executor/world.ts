@@ -16,9 +16,11 @@ export interface TestMember {
   readonly secrets: MemberSecrets;
   readonly source: { readonly host: string; readonly port: number };
   launch: Launch;
+  /** What a relaunch must name after a rebuild. */
+  rebuilt?: Pick<LaunchPlan, 'incarnation' | 'serverUuid' | 'serverId'>;
   /** Starts a new executor on the volumes. */
   relaunch(changes?: Partial<LaunchPlan>): Promise<Launch>;
-  start(initialise?: boolean): Promise<CommandResult>;
+  start(initialise?: boolean, epoch?: number): Promise<CommandResult>;
   /** Sends a command in `epoch` and expects it to be done or accepted. */
   command(body: CommandBody, epoch?: number): Promise<Extract<CommandResult, { outcome: 'done' }>>;
   status(): Promise<Status>;
@@ -118,9 +120,10 @@ async function createMember({ root, ordinal, net, cluster, authority }: MemberOp
       member.launch = await launched(changes);
       return member.launch;
     },
-    start: (initialise = false) => member.launch.send({ kind: 'start', initialise, secrets }),
+    start: (initialise = false, epoch = 1) =>
+      member.launch.send({ kind: 'start', initialise, secrets }, { leaderToken: 9, epoch }),
     async command(body, epoch = 1) {
-      const result = await member.launch.send(body, { epoch });
+      const result = await member.launch.send(body, { epoch, leaderToken: 9 });
       if (result.outcome === 'refused') throw new Error(`${body.kind} was refused: ${result.code} ${result.message}`);
       return result as Extract<CommandResult, { outcome: 'done' }>;
     },
@@ -129,13 +132,12 @@ async function createMember({ root, ordinal, net, cluster, authority }: MemberOp
       vi.waitFor(
         async () => {
           const status = await member.launch.status();
-          if (!what(status)) throw new Error(`not yet: ${JSON.stringify(status)}\n${member.launch.stderr()}`);
+          if (!what(status)) throw new Error(`not yet: ${JSON.stringify(status)}\n${member.launch.logs()}`);
           return status;
         },
         { timeout: timeoutMs, interval: 20 },
       ),
-    team: () =>
-      connect({ host: address, port: mysql, caPem: authority.certPem }, accounts.team, { clock: realClock }),
+    team: () => connect({ host: address, port: mysql, caPem: authority.certPem }, accounts.team, { clock: realClock }),
   };
   return member;
 }

@@ -1,0 +1,62 @@
+/** Copying a backup's files while checking each against its SHA-256: a damaged backup is never started. */
+import { createHash } from 'node:crypto';
+import { constants, createReadStream } from 'node:fs';
+import { copyFile, mkdir, open, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { Refusal } from '../errors.ts';
+import { syncDirectory } from './durable.ts';
+import type { WorkHandle } from './long-work.ts';
+import { dataOf, hashFile, type Manifest, readFiles } from './manifest.ts';
+
+const COPY_BYTES = 256 * 1024;
+
+/** Fills `target`, which must not exist, with the backup's data; on disk when it returns. Throws BACKUP_DAMAGED. */
+export async function copyBackup(options: {
+  readonly directory: string;
+  readonly manifest: Manifest;
+  readonly target: string;
+  readonly work: WorkHandle;
+}): Promise<void> {
+  const { directory, manifest, target, work } = options;
+  const files = await readFiles(directory, manifest);
+  await mkdir(target, { mode: 0o750 });
+  const directories = new Set([target]);
+  let done = 0;
+  for (const file of files) {
+    const to = join(target, file.path);
+    await mkdir(dirname(to), { recursive: true, mode: 0o750 });
+    for (let at = dirname(to); at !== target; at = dirname(at)) directories.add(at);
+    const copied = await copyChecked(join(dataOf(directory), file.path), to, work.signal);
+    if (copied.sha256 !== file.sha256 || copied.bytes !== file.bytes) {
+      throw new Refusal('BACKUP_DAMAGED', `${file.path} of backup ${manifest.id} does not match its checksum`);
+    }
+    done += file.bytes;
+    work.progress(done, manifest.bytes);
+  }
+  for (const each of [...directories].sort().reverse()) await syncDirectory(each);
+  await syncDirectory(dirname(target));
+}
+
+/** By reflink where the file system can (then only read to be checked), else read once for both copy and check. */
+async function copyChecked(from: string, to: string, signal: AbortSignal): Promise<{ bytes: number; sha256: string }> {
+  try {
+    await copyFile(from, to, constants.COPYFILE_FICLONE_FORCE | constants.COPYFILE_EXCL);
+    await using file = await open(to, 'r+');
+    await file.chmod(0o640);
+    await file.sync();
+    return await hashFile(to, signal);
+  } catch {
+    // Not one file system, or one that cannot: what a failed try left is made anew, and a read error comes up again.
+    await rm(to, { force: true });
+  }
+  const hash = createHash('sha256');
+  let bytes = 0;
+  await using file = await open(to, 'wx', 0o640);
+  for await (const chunk of createReadStream(from, { highWaterMark: COPY_BYTES, signal })) {
+    hash.update(chunk as Buffer);
+    bytes += (chunk as Buffer).length;
+    await file.writeFile(chunk as Buffer);
+  }
+  await file.sync();
+  return { bytes, sha256: hash.digest('hex') };
+}

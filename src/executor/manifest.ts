@@ -1,0 +1,151 @@
+/**
+ * What makes a directory on the backup volume a backup: a manifest beside its data, in a directory that has its final
+ * name. `manifest.json` is small and read at each start; `files.json` (every file with its SHA-256) is read when the
+ * backup is used, and the manifest holds the SHA-256 of it.
+ */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { readdir, rm } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+import { z } from 'zod';
+import { Refusal } from '../errors.ts';
+import { isMissing, readIfThere, writeDurable } from './durable.ts';
+import type { Volume } from './volumes.ts';
+
+const READ_BYTES = 256 * 1024;
+
+const manifestSchema = z.object({
+  version: z.literal(1),
+  id: z.string(),
+  installation: z.string(),
+  cluster: z.string(),
+  clusterName: z.string(),
+  ordinal: z.number().int(),
+  incarnation: z.string(),
+  serverUuid: z.string(),
+  epoch: z.number().int(),
+  mysqlVersion: z.string(),
+  gtidSet: z.string(),
+  bytes: z.number(),
+  startedAt: z.number(),
+  endedAt: z.number(),
+  filesSha256: z.string(),
+});
+export type Manifest = z.infer<typeof manifestSchema>;
+
+const filesSchema = z.array(z.object({ path: z.string(), bytes: z.number(), sha256: z.string() }));
+export type BackupFiles = z.infer<typeof filesSchema>;
+
+const idPattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+const PARTIAL = '.partial';
+
+export interface BackupPlace {
+  readonly final: string;
+  readonly partial: string;
+}
+
+/** Where a backup is and where it is made. Refuses ids that are no plain names. */
+export function placeOf(volume: Volume, id: string): BackupPlace {
+  if (!idPattern.test(id) || id.endsWith(PARTIAL)) throw new Refusal('BAD_REQUEST', 'this is no backup id');
+  const final = join(volume.path, 'backups', id);
+  return { final, partial: `${final}${PARTIAL}` };
+}
+
+/** Data directory within a backup's directory. */
+export const dataOf = (directory: string) => join(directory, 'data');
+
+/** Writes both files into `directory`, durable. */
+export async function writeManifest(
+  directory: string,
+  manifest: Omit<Manifest, 'filesSha256' | 'bytes' | 'version'>,
+  files: BackupFiles,
+): Promise<void> {
+  const text = `${JSON.stringify(files)}\n`;
+  await writeDurable(join(directory, 'files.json'), text);
+  const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+  const filesSha256 = createHash('sha256').update(text).digest('hex');
+  const whole = manifestSchema.parse({ ...manifest, version: 1, bytes, filesSha256 });
+  await writeDurable(join(directory, 'manifest.json'), `${JSON.stringify(whole, null, 2)}\n`);
+}
+
+/** The manifest of a complete backup; null when there is none that can be read. */
+export async function findManifest(directory: string): Promise<Manifest | null> {
+  const text = await readIfThere(join(directory, 'manifest.json'));
+  if (text === null) return null;
+  try {
+    return manifestSchema.parse(JSON.parse(text));
+  } catch {
+    return null;
+  }
+}
+
+/** The file list of a backup. Refuses with BACKUP_DAMAGED when it is not the one that the manifest speaks of. */
+export async function readFiles(directory: string, manifest: Manifest): Promise<BackupFiles> {
+  const text = await readIfThere(join(directory, 'files.json'));
+  const isWhole = text !== null && createHash('sha256').update(text).digest('hex') === manifest.filesSha256;
+  if (!isWhole) throw new Refusal('BACKUP_DAMAGED', `the file list of backup ${manifest.id} does not match`);
+  const files = filesSchema.parse(JSON.parse(text));
+  for (const { path } of files) {
+    if (path.startsWith('/') || path.split('/').includes('..')) {
+      throw new Refusal('BACKUP_DAMAGED', `the file list of backup ${manifest.id} leaves its directory`);
+    }
+  }
+  return files;
+}
+
+/** Complete backups, oldest first. */
+export async function listBackups(volume: Volume): Promise<Manifest[]> {
+  const names = await readdir(join(volume.path, 'backups')).catch(emptyWhenMissing);
+  const found: Manifest[] = [];
+  for (const name of names) {
+    if (!idPattern.test(name) || name.endsWith(PARTIAL)) continue;
+    const manifest = await findManifest(join(volume.path, 'backups', name));
+    if (manifest && manifest.id === name) found.push(manifest);
+  }
+  return found.sort((a, b) => a.startedAt - b.startedAt);
+}
+
+/** Removes what interrupted backups left: a directory without its final name counts for nothing. */
+export async function removePartialBackups(volume: Volume): Promise<void> {
+  const names = await readdir(join(volume.path, 'backups')).catch(emptyWhenMissing);
+  for (const name of names) {
+    if (name.endsWith(PARTIAL)) await rm(join(volume.path, 'backups', name), { recursive: true, force: true });
+  }
+}
+
+function emptyWhenMissing(error: unknown): string[] {
+  if (isMissing(error)) return [];
+  throw error;
+}
+
+/** Every file below `directory`, with its SHA-256, in order of path. */
+export async function hashFiles(
+  directory: string,
+  options: { readonly signal: AbortSignal; progress(doneBytes: number): void },
+): Promise<BackupFiles> {
+  const entries = await readdir(directory, { recursive: true, withFileTypes: true });
+  const paths = entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(directory, join(entry.parentPath, entry.name)))
+    .sort();
+  const files: BackupFiles = [];
+  let done = 0;
+  for (const path of paths) {
+    const { bytes, sha256 } = await hashFile(join(directory, path), options.signal);
+    files.push({ path, bytes, sha256 });
+    done += bytes;
+    options.progress(done);
+  }
+  return files;
+}
+
+/** Size and SHA-256 (hex) of one file, read as a stream. */
+export async function hashFile(path: string, signal: AbortSignal): Promise<{ bytes: number; sha256: string }> {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  for await (const chunk of createReadStream(path, { highWaterMark: READ_BYTES, signal })) {
+    hash.update(chunk as Buffer);
+    bytes += (chunk as Buffer).length;
+  }
+  return { bytes, sha256: hash.digest('hex') };
+}

@@ -1,0 +1,185 @@
+/**
+ * Fills the data volume anew, for a new incarnation. Rules:
+ * - Whether it can be done is checked before anything is touched; that this member is no voter is the controller's duty.
+ * - The marker says `rebuilding` with the new incarnation before the old data goes, and `filled` when the new is whole:
+ *   a crash in between leaves a volume that refuses to start and may be rebuilt again, never half data that serves.
+ * - The new incarnation has a server_uuid of its own: a member that lost history and kept its uuid would issue the same
+ *   GTIDs again for other transactions (mysql.md, finding 12).
+ */
+import { rm } from 'node:fs/promises';
+import type { Command, CommandResult } from '../channel/protocol.ts';
+import { Refusal } from '../errors.ts';
+import { cloneFrom, readCloneStatus } from '../mysql/clone.ts';
+import { readGtids, subtractGtids } from '../mysql/gtid.ts';
+import { readAccess } from '../mysql/read-only.ts';
+import { readReplication, resetReplication } from '../mysql/replication.ts';
+import { copyTemplate, ensureTemplate } from '../mysql/template.ts';
+import { withProgress } from './backup.ts';
+import { copyBackup } from './copy-backup.ts';
+import { renameDurable } from './durable.ts';
+import { openSession, startInstance } from './instance.ts';
+import { bringUp, enterRunning, forgetInstance } from './lifecycle.ts';
+import { beginWork, requireIdle, tellDone, type WorkHandle } from './long-work.ts';
+import { findManifest, type Manifest, placeOf, readFiles } from './manifest.ts';
+import { type MemberContext, reasonOf, requireVolumes, setPhase } from './member-context.ts';
+import { writeStartFiles } from './member-files.ts';
+import { killAndReap, waitForExit } from './mysqld-process.ts';
+import { createMarker, isEmptyVolume, type Marker, type Volume, writeMarker } from './volumes.ts';
+
+type Rebuild = Extract<Command, { kind: 'rebuild' }>;
+
+const RESTART_TIMEOUT_MS = 60_000;
+
+/** The `rebuild` command: checks, ends mysqld, answers, goes on. Status.work tells the rest. */
+export async function rebuild(context: MemberContext, command: Rebuild): Promise<CommandResult> {
+  const { data, backup } = requireVolumes(context);
+  const what = { kind: 'rebuild', commandId: command.id } as const;
+  requireIdle(context);
+  const { marker } = context;
+  const isDone = marker?.incarnation === command.incarnation && marker.fill === 'filled';
+  if (isDone && context.phase === 'running') return tellDone(context, what);
+  if (!context.secrets) {
+    throw new Refusal('NOT_RUNNING', 'no start command came in this launch: send one first, it brings the secrets');
+  }
+  if (context.instance && !(await readAccess(context.instance.admin)).isReadOnly) {
+    throw new Refusal('IS_WRITABLE', 'a writable member is not rebuilt: demote or fence it first');
+  }
+  // An empty volume is filled only where the backup volume beside it says that this member lived here.
+  if (!marker && !(context.backupMarker && (await isEmptyVolume(data)))) {
+    throw new Refusal('VOLUME_NOT_OURS', 'the data volume has no marker');
+  }
+  const from = command.from.kind === 'backup' ? await findBackup(context, backup, command.from.backupId) : null;
+  const running = context.process;
+  forgetInstance(context);
+  context.following = null;
+  setPhase(context, 'rebuilding');
+  if (running) await killAndReap(running, context.clock);
+  return beginWork(context, what, (work) => run(context, command, { data, from, work }));
+}
+
+interface FoundBackup {
+  readonly directory: string;
+  readonly manifest: Manifest;
+}
+
+async function findBackup(context: MemberContext, volume: Volume | null, id: string): Promise<FoundBackup> {
+  if (!volume) throw new Refusal('NO_BACKUP_VOLUME', 'this member has no backup volume');
+  const directory = placeOf(volume, id).final;
+  const manifest = await findManifest(directory);
+  if (!manifest) throw new Refusal('BACKUP_DAMAGED', `there is no complete backup ${id}`);
+  const { installation, cluster } = context.plan;
+  if (manifest.installation !== installation || manifest.cluster !== cluster) {
+    throw new Refusal('BACKUP_DAMAGED', `backup ${id} is that of another cluster`);
+  }
+  await readFiles(directory, manifest);
+  return { directory, manifest };
+}
+
+interface RunOptions {
+  readonly data: Volume;
+  readonly from: FoundBackup | null;
+  readonly work: WorkHandle;
+}
+
+async function run(context: MemberContext, command: Rebuild, options: RunOptions): Promise<void> {
+  const { data, from, work } = options;
+  const { paths } = context;
+  try {
+    work.step('clearing');
+    context.marker = await mark(context, data, { ...command, fill: 'rebuilding' });
+    const { leaderToken, epoch } = command;
+    await context.state.update({ leaderToken, epoch, held: null, wasWritable: false });
+    await rm(paths.fillingDir, { recursive: true, force: true });
+    await rm(paths.dataDir, { recursive: true, force: true });
+    if (from) {
+      work.step('copying');
+      await copyBackup({ ...from, target: paths.fillingDir, work });
+      work.signal.throwIfAborted();
+      await renameDurable(paths.fillingDir, paths.dataDir);
+    } else await fillByClone(context, command, work);
+    work.step('starting');
+    const instance = await bringUp(context, work.signal, { isFilling: true });
+    if (await readReplication(instance.admin)) await resetReplication(instance.admin);
+    const { executed } = await readGtids(instance.admin);
+    if (from) await checkGtidSet(context, from.manifest, executed);
+    else await checkClone(context);
+    context.marker = await mark(context, data, { ...command, fill: 'filled' });
+    context.rebuiltIncarnation = command.incarnation;
+    enterRunning(context, instance);
+    await context.refresh();
+  } catch (error) {
+    const { process } = context;
+    forgetInstance(context);
+    if (process) await killAndReap(process, context.clock);
+    // A fence has set its own state already.
+    if (context.phase === 'rebuilding') setPhase(context, 'failed', reasonOf(error, 'COMMAND_FAILED'));
+    throw error;
+  }
+}
+
+async function mark(
+  context: MemberContext,
+  data: Volume,
+  filling: Pick<Marker, 'incarnation' | 'serverUuid' | 'serverId' | 'epoch' | 'fill'>,
+): Promise<Marker> {
+  const { incarnation, serverUuid, serverId, epoch, fill } = filling;
+  const marker = createMarker(data, context.plan, { incarnation, serverUuid, serverId, epoch, fill });
+  await writeMarker(data, marker);
+  return marker;
+}
+
+/** A fresh instance, offline and read-only, is replaced by the donor's data; it ends with code 16 when that is done. */
+async function fillByClone(context: MemberContext, command: Rebuild, work: WorkHandle): Promise<void> {
+  const { paths, plan, secrets, clock } = context;
+  if (command.from.kind !== 'clone' || !secrets) throw new Error('a clone needs a donor and secrets');
+  const distribution = await context.findDistribution();
+  work.step('preparing');
+  await copyTemplate(await ensureTemplate(distribution, context.cacheDir), paths.fillingDir);
+  await renameDurable(paths.fillingDir, paths.dataDir);
+  const { serverUuid, serverId } = command;
+  await writeStartFiles(paths, { plan, serverUuid, serverId, secrets });
+  const recipient = await startInstance({
+    distribution,
+    cnfPath: paths.cnf,
+    lockPath: paths.lock,
+    logPath: paths.log,
+    socketPath: paths.socket,
+    cwd: paths.volume,
+    clock,
+    signal: work.signal,
+    onSpawn: (process) => {
+      context.process = process;
+    },
+  });
+  const onAbort = () => recipient.process.signal('SIGKILL');
+  work.signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    work.step('cloning');
+    const session = await openSession({ socketPath: paths.socket, clock });
+    const cloning = cloneFrom(session, { ...command.from.donor, ...secrets.clone });
+    await withProgress(clock, recipient.probe, work, cloning).finally(() => session.close());
+    const exit = await waitForExit(recipient.process, RESTART_TIMEOUT_MS, clock);
+    work.signal.throwIfAborted();
+    if (exit.kind !== 'restart') throw new Error(`mysqld ended while it cloned: ${JSON.stringify(exit)}`);
+  } finally {
+    work.signal.removeEventListener('abort', onAbort);
+    await recipient.kill(); // nothing when it has ended; closes the sessions
+  }
+}
+
+async function checkClone(context: MemberContext): Promise<void> {
+  const status = context.instance && (await readCloneStatus(context.instance.admin));
+  if (status?.state === 'Completed') return;
+  throw new Error(`CLONE did not complete: ${status?.state ?? 'no status'} ${status?.error ?? ''}`);
+}
+
+async function checkGtidSet(context: MemberContext, manifest: Manifest, executed: string): Promise<void> {
+  if (!context.instance) throw new Error('the rebuilt instance is gone');
+  const { admin } = context.instance;
+  const [missing, extra] = await Promise.all([
+    subtractGtids(admin, manifest.gtidSet, executed),
+    subtractGtids(admin, executed, manifest.gtidSet),
+  ]);
+  if (missing === '' && extra === '') return;
+  throw new Refusal('BACKUP_DAMAGED', 'the backup holds another GTID set than its manifest says', { missing, extra });
+}
