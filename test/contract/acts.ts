@@ -36,6 +36,11 @@ export async function doExecutor(session: Session, item: ExecutorItem): Promise<
   session.at = `${session.golden.scenario} ${item.t} executor ${item.executor}`;
   if (!(await session.until(`executor ${item.executor}`, () => session.control.byId.has(item.executor)))) return;
   const executor = session.control.byId.get(item.executor)!;
+  if (item.finds) {
+    for (const [path, names] of Object.entries(item.finds))
+      session.note(same(`in volume ${path}`, names, executor.contentsAtStart[path]));
+    return;
+  }
   const task = item.update ? asText(item.update['task']) : undefined;
   if (item.after && !(await session.until(item.after, () => takeSeen(executor, item.after!, task)))) return;
   if (item.signal) return void process.kill(executor.pid, item.signal);

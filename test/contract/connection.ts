@@ -36,6 +36,8 @@ export class Connection {
   readonly history = new Map<string, readonly string[]>();
   /** Everything but heartbeats since the start. */
   busy = 0;
+  /** When the last OFFERS came. */
+  offeredAt = 0;
   /** RESCIND events so far, and how many of them the recorded ones are found to stand for. */
   rescinded = 0;
   rescindsSeen = 0;

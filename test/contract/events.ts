@@ -106,7 +106,25 @@ async function expectOffers(session: Session, connection: Connection, item: Even
   const came = await session.until(`${item.event} ${id}`, isEqual, gap);
   connection.rescindsSeen = connection.rescinded;
   if (!came) session.differ(`on offer from ${agent}: recorded ${expected}, live ${live()}`);
-  else if (item.event === 'OFFER') checkOffer(session, connection, item);
+  else if (item.event === 'OFFER') {
+    checkTime(session, connection, item);
+    checkOffer(session, connection, item);
+  }
+}
+
+/** An offer may come some allocations later than recorded, not by a whole default filter (5 s). */
+function checkTime(session: Session, connection: Connection, item: EventItem): void {
+  const { acted, target } = session;
+  const last = session.golden.timeline.findLast(
+    (other) => other.t < item.t && !('event' in other) && !('quiet' in other),
+  );
+  if (last && 'fault' in last) return; // agents take their own time to come back
+  const recorded = item.t - acted.t;
+  const live = ((connection.offeredAt - acted.live - (session.lostMs - acted.lostMs)) / 1000) * target.speed;
+  if (live > recorded + target.slackSeconds)
+    session.differ(
+      `offer ${asText(item['id'])} came ${live.toFixed(1)} s after the last step, recorded ${recorded.toFixed(1)} s`,
+    );
 }
 
 function checkOffer(session: Session, connection: Connection, item: EventItem): void {
@@ -124,6 +142,7 @@ function checkOffer(session: Session, connection: Connection, item: EventItem): 
     );
   const executors = offer.executors.filter((id) => !session.isReplaced(id));
   const recorded = asList(item['executors']).map(asText);
-  // Named executors are those alive when the offer was made, and that moment differs a little.
-  if (recorded.length > 0) session.note(same('executor_ids', recorded, executors));
+  session.note(same('executor_ids', recorded, executors));
+  if (item['keys'])
+    session.note(same('first events', ['SUBSCRIBED', 'HEARTBEAT', 'OFFERS'], connection.types.slice(0, 3)));
 }

@@ -1,10 +1,11 @@
 /**
  * A real custom executor that does nothing by itself: the contract test tells it what to do over a socket (SELVEDGE_CONTROL
  * is the port) and hears what the agent said. It ends when that socket ends, so that a broken test leaves nothing behind.
- * MODE=silent and MODE=exit never subscribe.
+ * MODE=silent and MODE=exit never subscribe. At its LAUNCH it leaves a file by-<executor id> in the volume data, as the recorded
+ * one did, so that the next one can tell whether the data is still there.
  */
 import { randomUUID } from 'node:crypto';
-import { lstatSync, readdirSync, readlinkSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
@@ -29,6 +30,12 @@ const tell = (message: Message) => control.write(`${JSON.stringify(message)}\n`)
 function sandboxLinks(): Record<string, string> {
   const links = readdirSync('.').filter((name) => lstatSync(name).isSymbolicLink());
   return Object.fromEntries(links.map((name) => [name, readlinkSync(name)]));
+}
+
+/** Names in each volume. */
+function contents(): Record<string, string[]> {
+  const volumes = Object.keys(sandboxLinks()).filter((name) => statSync(name).isDirectory());
+  return Object.fromEntries(volumes.map((name) => [name, readdirSync(name).sort()]));
 }
 
 function post(message: Message, onAnswer: (status: number, body: string) => void): void {
@@ -67,6 +74,7 @@ function onEvent(event: Message): void {
   if (event['type'] === 'LAUNCH') {
     const task = (event['launch'] as { task: { task_id: { value: string } } }).task;
     pendingTasks.set(task.task_id.value, task);
+    if (env['MODE'] !== 'command' && existsSync('data')) writeFileSync(`data/by-${env['MESOS_EXECUTOR_ID']}`, '');
   }
   if (event['type'] === 'SHUTDOWN' && env['MODE'] === 'command') process.exit(0);
   if (event['type'] === 'ACKNOWLEDGED') {
@@ -105,6 +113,7 @@ createInterface({ input: control }).on('line', (line) => {
 control.on('connect', () => {
   const names = Object.keys(env).sort();
   const checkpoint = env['MESOS_CHECKPOINT'];
-  tell({ hello: env['MESOS_EXECUTOR_ID'], pid: process.pid, env: names, checkpoint, links: sandboxLinks() });
+  const found = { links: sandboxLinks(), contents: contents() };
+  tell({ hello: env['MESOS_EXECUTOR_ID'], pid: process.pid, env: names, checkpoint, ...found });
   if (env['MODE'] !== 'silent' && env['MODE'] !== 'exit') subscribe();
 });

@@ -9,6 +9,8 @@ export interface RemoteExecutor {
   readonly isCheckpointed: boolean;
   /** Container path to target, at process start. */
   readonly linksAtStart: JsonObject;
+  /** Container path to names in the volume, at process start. */
+  readonly contentsAtStart: JsonObject;
   /** Events from the agent, oldest first, with the sandbox links of that moment. */
   readonly saw: { readonly event: Json; readonly links: JsonObject; used: boolean }[];
   /** HTTP statuses of its calls, with texts. */
@@ -69,6 +71,7 @@ function greet(message: JsonObject, socket: Socket): RemoteExecutor {
     env: message['env'] as readonly string[],
     isCheckpointed: message['checkpoint'] === '1',
     linksAtStart: (message['links'] ?? {}) as JsonObject,
+    contentsAtStart: (message['contents'] ?? {}) as JsonObject,
     saw: [],
     answers: [],
     subscribed: [],

@@ -33,6 +33,8 @@ export interface ExecutorItem {
   readonly update?: JsonObject;
   readonly message?: string;
   readonly exit?: number;
+  /** What was in its volumes (by container path) when its process started. */
+  readonly finds?: Readonly<Record<string, readonly string[]>>;
   readonly signal?: 'SIGKILL';
   readonly after?: 'LAUNCH' | 'KILL' | 'MESSAGE' | 'SHUTDOWN';
 }

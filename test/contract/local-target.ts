@@ -13,6 +13,8 @@ import type { Faults, Target } from './target.ts';
 /** Ten seconds of the recording pass in one: an allocation interval is 100 ms, a default filter 500 ms. */
 const speed = 10;
 const secret = 'not-so-secret';
+/** Three allocation intervals and a half: less than a default filter (5 s), more than a busy machine is late. */
+const slackSeconds = 3.5;
 /** The recorded agents needed some seconds to find a new master. */
 const findMasterMs = 8000;
 
@@ -64,6 +66,7 @@ export async function startLocalTarget(golden: Golden, subnet: string, executorC
     master,
     speed,
     patienceMs: 4000,
+    slackSeconds,
     executorCommand,
     secret,
     faults: faultsOf(mesos, master),

@@ -9,6 +9,7 @@ export function realTarget(master: URL, executorCommand: string): Target {
     master: () => master,
     speed: 1,
     patienceMs: 10_000,
+    slackSeconds: 3.5,
     executorCommand,
     secret: process.env['MESOS_SECRET'] ?? '',
     close: async () => {},

@@ -41,6 +41,7 @@ export class RecordedMaster {
       master: () => new URL(`http://127.0.0.1:${port}`),
       speed,
       patienceMs: 1000,
+      slackSeconds: Number.POSITIVE_INFINITY,
       executorCommand: 'true',
       secret: 'x',
       faults: { killAgent: advance, startAgent: advance, killMaster: advance, startMaster: advance },
@@ -99,7 +100,10 @@ export class RecordedMaster {
       socket.on('error', () => socket.destroy());
       this.executors.set(executor, socket);
       const tell = (message: JsonObject) => socket.write(`${JSON.stringify({ links, ...message })}\n`);
-      tell({ hello: executor, pid: 0, env: environment });
+      const found = this.golden.timeline.find(
+        (item): item is ExecutorItem => 'finds' in item && item.executor === executor,
+      );
+      tell({ hello: executor, pid: 0, env: environment, contents: found?.finds ?? {} });
       tell({ subscribed: 200, streamId: null });
       tell({ saw: { type: 'SUBSCRIBED' } });
       tell({ saw: { type: 'LAUNCH', launch: { task: { task_id: { value: task } } } } });
@@ -128,7 +132,8 @@ export class RecordedMaster {
     for (;;) {
       const item = this.golden.timeline[this.at];
       if (!item || 'call' in item || 'fault' in item || 'drop' in item) return;
-      if ('event' in item) this.send(item as EventItem);
+      if ('finds' in item) this.count++;
+      else if ('event' in item) this.send(item as EventItem);
       else {
         if ('executor' in item) this.prompt(item as ExecutorItem);
         else this.quiet = setTimeout(() => this.advance(), ((item as QuietItem).quiet * 1000) / speed + 200);
@@ -148,6 +153,7 @@ export class RecordedMaster {
     const stream = this.streams.get(item.on);
     if (item.event === 'CLOSED') stream?.end();
     else stream?.write(recordIo(this.eventOf(item)));
+    if (item.event === 'SUBSCRIBED') stream?.write(recordIo({ type: 'HEARTBEAT' }));
   }
 
   private uuidOf(item: EventItem): string {

@@ -16,11 +16,12 @@ import type { Target } from './target.ts';
 export async function replay(golden: Golden, target: Target): Promise<readonly string[]> {
   const control = await ExecutorControl.start();
   const session = new Session(golden, target, control);
+  const stopWatching = session.watchLag();
   try {
     let before = 0;
     for (const item of golden.timeline) {
       session.at = `${golden.scenario} ${item.t}`;
-      if ('call' in item || 'fault' in item || 'drop' in item) session.anchor = { t: item.t, live: performance.now() };
+      noteTime(session, item);
       await step(session, item, Math.max(0, item.t - before));
       before = item.t;
     }
@@ -31,10 +32,18 @@ export async function replay(golden: Golden, target: Target): Promise<readonly s
     if (!(error instanceof GaveUp)) throw error;
     session.differ(`gave up: ${error.message}`);
   } finally {
+    stopWatching();
     for (const connection of session.connections.values()) connection.drop();
     await control.close();
   }
   return session.differences;
+}
+
+function noteTime(session: Session, item: Item): void {
+  if ('event' in item || 'quiet' in item) return;
+  const now = { t: item.t, live: performance.now() };
+  if (!('executor' in item)) session.anchor = now;
+  session.acted = { ...now, lostMs: session.lostMs };
 }
 
 function step(session: Session, item: Item, gap: number): Promise<void> {

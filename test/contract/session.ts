@@ -5,6 +5,7 @@ import { Ids, type LaunchedTask } from './ids.ts';
 import type { Target } from './target.ts';
 
 const maxTimeouts = 4;
+const lagStepMs = 10;
 
 /** Too many recorded things never came: the rest of the scenario would only say so again. */
 export class GaveUp extends Error {}
@@ -20,6 +21,10 @@ export class Session {
   readonly lastUuid = new Map<string, string>();
   /** When the last call, fault or drop was, recorded and here. */
   anchor = { t: 0, live: performance.now() };
+  /** When the last thing was done by anybody: what is offered follows from it at an allocation. */
+  acted = { t: 0, live: performance.now(), lostMs: 0 };
+  /** Time in which this process (and the local Mesos in it) could not run. */
+  lostMs = 0;
   /** Where we are, for messages. */
   at = '';
   readonly golden: Golden;
@@ -53,6 +58,17 @@ export class Session {
       await new Promise((resolve) => setTimeout(resolve, 4));
     }
     return true;
+  }
+
+  /** Measures lostMs till the returned function is called. */
+  watchLag(): () => void {
+    let last = performance.now();
+    const timer = setInterval(() => {
+      const now = performance.now();
+      this.lostMs += Math.max(0, now - last - lagStepMs);
+      last = now;
+    }, lagStepMs);
+    return () => clearInterval(timer);
   }
 
   isReplaced(task: string): boolean {

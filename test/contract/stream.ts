@@ -34,8 +34,10 @@ function onRecord(session: Session, connection: Connection, event: Json): void {
     isRepeat(session, dig(event, 'update_operation_status.status.uuid.value'))
   )
     connection.repeats.push(event);
-  else if (type === 'OFFERS') for (const offer of connection.onOffers(event)) meetAgent(session, offer);
-  else if (type === 'RESCIND') {
+  else if (type === 'OFFERS') {
+    connection.offeredAt = performance.now();
+    for (const offer of connection.onOffers(event)) meetAgent(session, offer);
+  } else if (type === 'RESCIND') {
     connection.live.delete(asText(dig(event, 'rescind.offer_id.value')));
     connection.rescinded++;
   } else if (type === 'FAILURE' && session.isReplaced(asText(dig(event, 'failure.executor_id.value')))) return;

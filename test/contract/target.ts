@@ -6,6 +6,8 @@ export interface Target {
   readonly speed: number;
   /** How much longer than recorded a thing may take, in milliseconds. */
   readonly patienceMs: number;
+  /** How many recorded seconds later than recorded an offer may come. */
+  readonly slackSeconds: number;
   /** Shell command that starts the test's executor on an agent. */
   readonly executorCommand: string;
   /** Password of the principal dbsvc. */
