@@ -3,8 +3,16 @@
  * about a cluster, and it is a plugin without a port: main (or a test) listens.
  */
 import swagger from '@fastify/swagger';
-import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController, type RawServerDefault } from 'fastify';
+import {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifySchema,
+  fastify,
+  LogController,
+  type RawServerDefault,
+} from 'fastify';
 import { jsonSchemaTransform, type ZodTypeProvider } from 'fastify-type-provider-zod';
+import { z } from 'zod';
 import { requireAuth } from './auth.ts';
 import { refuseBrokenRequest } from './broken-requests.ts';
 import type { ApiDeps } from './deps.ts';
@@ -15,6 +23,7 @@ import { addClusterChanges, addClusterRoutes, addEndpointRoutes } from './routes
 import { addFailoverRoutes } from './routes/failovers.ts';
 import { addMemberRoutes } from './routes/members.ts';
 import { addEventRoutes, addHealthRoutes, addOperationRoutes } from './routes/operations.ts';
+import { problemView } from './schemas.ts';
 import { createStreams } from './streams.ts';
 
 export type { ApiDeps } from './deps.ts';
@@ -65,6 +74,13 @@ export function createApi(deps: ApiDeps): FastifyInstance {
   return app;
 }
 
+/** Every route may answer with a problem; said here once, and only to the description. */
+function withProblem(schema: FastifySchema): FastifySchema {
+  const content = { 'application/problem+json': { schema: problemView } };
+  const response = (schema?.response as object | undefined) ?? { 200: z.unknown().describe('Done') };
+  return { ...schema, response: { ...response, default: { description: 'A problem, by RFC 9457', content } } };
+}
+
 function addDocs(app: FastifyInstance<RawServerDefault>): void {
   app.register(swagger, {
     openapi: {
@@ -73,7 +89,7 @@ function addDocs(app: FastifyInstance<RawServerDefault>): void {
       components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } } },
       security: [{ bearer: [] }],
     },
-    transform: jsonSchemaTransform,
+    transform: (route) => jsonSchemaTransform({ ...route, schema: withProblem(route.schema) }),
   });
   app.register((plugin, _options, done) => {
     const options = { config: { role: 'open' as const }, schema: { hide: true } };

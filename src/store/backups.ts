@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Refusal } from '../errors.ts';
+import { getChangeableCluster } from './guards.ts';
 import type { BackupRow, Leader } from './rows.ts';
 import { allRows, findRow, run } from './sql.ts';
 import { checkLeader, type Store, transaction, transactionAs } from './store.ts';
@@ -27,7 +28,10 @@ export interface NewBackup {
   readonly leader?: Leader;
 }
 
-/** Stores the intent. The same id again answers the row. Refusals: OPERATION_OPEN (one a member). */
+/**
+ * Stores the intent. The same id again answers the row. Refusals: NOT_FOUND, CLUSTER_DELETING,
+ * OPERATION_OPEN (one a member).
+ */
 export function openBackup(store: Store, input: NewBackup): Promise<BackupRow> {
   const { id, clusterId, ordinal, requestedBy } = input;
   const openKey = `${clusterId}.${ordinal}`;
@@ -35,6 +39,7 @@ export function openBackup(store: Store, input: NewBackup): Promise<BackupRow> {
     if (input.leader) checkLeader(store, input.leader);
     const known = find(store, id);
     if (known) return known;
+    getChangeableCluster(store, clusterId);
     const open = findRow(store, backupRow, 'SELECT * FROM backup WHERE open_key = ?', openKey);
     if (open) throw new Refusal('OPERATION_OPEN', `a backup of member ${ordinal} is open`, { id: open.id });
     const sql = `INSERT INTO backup (id, cluster_id, ordinal, open_key, state, requested_by, started_at)

@@ -28,6 +28,8 @@ export interface NewCluster {
   readonly spec: ClusterSpec;
   readonly secrets: ClusterSecrets;
   readonly members: readonly { readonly ordinal: number; readonly incarnation: string; readonly serverUuid: string }[];
+  /** Who asked, for the event. */
+  readonly requestedBy?: string;
 }
 
 /**
@@ -52,9 +54,13 @@ export function insertCluster(store: Store, input: NewCluster): Promise<ClusterR
       seal(store.key, `cluster:${id}`, JSON.stringify(input.secrets)),
     );
     insertMembers(store, input);
-    writeEvent(store, { kind: 'cluster.created', clusterId: id, cluster: spec.name });
+    writeEvent(store, { kind: 'cluster.created', clusterId: id, cluster: spec.name, data: by(input.requestedBy) });
     return getById(store, id);
   });
+}
+
+function by(requestedBy: string | undefined): Readonly<Record<string, string>> {
+  return requestedBy === undefined ? {} : { by: requestedBy };
 }
 
 function insertMembers(store: Store, { id, members }: NewCluster): void {
@@ -93,12 +99,12 @@ export async function getCluster(store: Store, id: string): Promise<ClusterRow> 
 }
 
 /** A person's intent to delete; told as `cluster.deleting` the first time. Refusal: NOT_FOUND. */
-export function markClusterDeleted(store: Store, id: string): Promise<ClusterRow> {
+export function markClusterDeleted(store: Store, id: string, requestedBy?: string): Promise<ClusterRow> {
   return transaction(store, () => {
     const { name } = getById(store, id);
     if (run(store, "UPDATE cluster SET desired = 'deleted' WHERE id = ? AND desired = 'present'", id) > 0) {
       run(store, "UPDATE member SET desired = 'gone' WHERE cluster_id = ?", id);
-      writeEvent(store, { kind: 'cluster.deleting', clusterId: id, cluster: name });
+      writeEvent(store, { kind: 'cluster.deleting', clusterId: id, cluster: name, data: by(requestedBy) });
     }
     return getById(store, id);
   });

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { Refusal } from '../errors.ts';
 import { factsColumn, refusalColumn, stepsColumn } from './columns.ts';
+import { getChangeableCluster } from './guards.ts';
 import type { FailoverFacts, FailoverRow, Leader, Step } from './rows.ts';
 import { allRows, findRow, json, run } from './sql.ts';
 import { checkLeader, type Store, transaction, transactionAs } from './store.ts';
@@ -40,12 +41,6 @@ export interface NewFailover {
   readonly leader?: Leader;
 }
 
-const clusterFacts = z.object({
-  desired: z.string(),
-  epoch: z.number(),
-  primaryOrdinal: z.number().nullable(),
-});
-
 /**
  * Stores the intent; primary and epoch to leave are the cluster's at this instant. The same id again answers the row.
  * Refusals: NOT_FOUND, CLUSTER_DELETING, PRECONDITION, OPERATION_OPEN.
@@ -55,7 +50,8 @@ export function openFailover(store: Store, input: NewFailover): Promise<Failover
     if (input.leader) checkLeader(store, input.leader);
     const known = find(store, input.id);
     if (known) return known;
-    const cluster = getOpenCluster(store, input);
+    const cluster = getChangeableCluster(store, input.clusterId);
+    checkBelief(cluster, input);
     const open = findOpen(store, input.clusterId);
     if (open) throw new Refusal('OPERATION_OPEN', `a ${open.kind} is open`, { id: open.id });
     run(
@@ -78,17 +74,15 @@ export function openFailover(store: Store, input: NewFailover): Promise<Failover
   });
 }
 
-function getOpenCluster(store: Store, { clusterId, ifPrimary, ifEpoch }: NewFailover): z.output<typeof clusterFacts> {
-  const sql = 'SELECT desired, epoch, primary_ordinal FROM cluster WHERE id = ?';
-  const cluster = findRow(store, clusterFacts, sql, clusterId);
-  if (!cluster) throw new Refusal('NOT_FOUND', `there is no cluster ${clusterId}`);
-  if (cluster.desired === 'deleted') throw new Refusal('CLUSTER_DELETING', `cluster ${clusterId} is being deleted`);
+function checkBelief(
+  cluster: { primaryOrdinal: number | null; epoch: number },
+  { ifPrimary, ifEpoch }: NewFailover,
+): void {
   const { primaryOrdinal: primary, epoch } = cluster;
   if (ifPrimary !== undefined && ifPrimary !== primary)
     throw new Refusal('PRECONDITION', `the primary is member ${primary}, not ${ifPrimary}`, { primary, epoch });
   if (ifEpoch !== undefined && ifEpoch !== epoch)
     throw new Refusal('PRECONDITION', `the epoch is ${epoch}, not ${ifEpoch}`, { primary, epoch });
-  return cluster;
 }
 
 export async function findOpenFailover(store: Store, clusterId: string): Promise<FailoverRow | null> {

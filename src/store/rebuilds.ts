@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Refusal } from '../errors.ts';
+import { getChangeableCluster } from './guards.ts';
 import type { Leader, RebuildRow } from './rows.ts';
 import { allRows, findRow, run } from './sql.ts';
 import { checkLeader, type Store, takeNumbers, transaction, transactionAs } from './store.ts';
@@ -35,7 +36,10 @@ export interface NewRebuild {
   readonly leader?: Leader;
 }
 
-/** Stores the intent and takes a server_id. The same id again answers the row. Refusals: OPERATION_OPEN (one a member). */
+/**
+ * Stores the intent and takes a server_id. The same id again answers the row. Refusals: NOT_FOUND, CLUSTER_DELETING,
+ * OPERATION_OPEN (one a member).
+ */
 export function openRebuild(store: Store, input: NewRebuild): Promise<RebuildRow> {
   const { id, clusterId, ordinal } = input;
   const openKey = `${clusterId}.${ordinal}`;
@@ -43,6 +47,7 @@ export function openRebuild(store: Store, input: NewRebuild): Promise<RebuildRow
     if (input.leader) checkLeader(store, input.leader);
     const known = find(store, id);
     if (known) return known;
+    getChangeableCluster(store, clusterId);
     const open = findRow(store, rebuildRow, 'SELECT * FROM rebuild WHERE open_key = ?', openKey);
     if (open) throw new Refusal('OPERATION_OPEN', `a rebuild of member ${ordinal} is open`, { id: open.id });
     run(

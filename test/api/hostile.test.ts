@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
+import fc from 'fast-check';
 import { afterEach, expect, test } from 'vitest';
 import { listClusters } from '../../src/store/clusters.ts';
 import { aRequest, aServingCluster, aWorld, closeWorlds, portOf, token, type World } from './helper.ts';
@@ -99,6 +100,34 @@ test.each([
   expect(answer.json().faults).not.toEqual([]);
   expect(await listClusters(world.store)).toEqual([]);
   expect(({} as Record<string, unknown>)['isAdmin']).toBeUndefined();
+});
+
+test('no JSON and no path makes a fault of ours', async () => {
+  const world = await aWorld();
+  await aServingCluster(world);
+  const part = fc.oneof(fc.string({ unit: 'grapheme' }), fc.constantFrom('v1', 'clusters', 'orders', 'members', '..'));
+  const field = fc.constantFrom('name', 'members', 'resources', 'volumes', 'placement', 'kind', 'reason', 'candidate');
+  const body = fc.oneof(fc.jsonValue(), fc.dictionary(field, fc.jsonValue()));
+  const method = fc.constantFrom('GET' as const, 'POST' as const, 'PATCH' as const, 'PUT' as const);
+
+  const property = fc.asyncProperty(fc.array(part, { maxLength: 5 }), method, body, async (parts, verb, payload) => {
+    const url = `/${parts.map(encodeURIComponent).join('/')}`;
+    const answers = [
+      await create(world, JSON.stringify(payload)),
+      await world.app.inject({
+        method: 'POST',
+        url: '/v1/clusters/orders/failovers',
+        payload: JSON.stringify(payload),
+        headers: { 'content-type': 'application/json' },
+      }),
+      await world.app.inject({ method: verb, url, ...(verb === 'GET' ? {} : { payload: { a: 1 } }) }),
+    ];
+    for (const answer of answers) if (answer.statusCode >= 400) expectProblem(answer, answer.statusCode);
+    for (const answer of answers) expect([500, 503]).not.toContain(answer.statusCode);
+  });
+
+  await fc.assert(property, { numRuns: 150 });
+  expect(await listClusters(world.store)).toHaveLength(1);
 });
 
 test('an attribute named constructor is only a name', async () => {

@@ -201,4 +201,7 @@ test('offers, health, metrics and the description of the API can be read', async
     additionalProperties: false,
     required: ['name', 'resources', 'volumes'],
   });
+  for (const methods of Object.values<object>(openapi.paths))
+    for (const operation of Object.values(methods))
+      expect(operation.responses.default.content['application/problem+json'].schema.required).toContain('code');
 });

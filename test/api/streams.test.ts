@@ -44,6 +44,7 @@ test('a watch of the endpoints tells the state at once, then every change, then 
   world.live.tell(id);
   await vi.waitFor(() => expect(datas(stream.text)).toHaveLength(2), 5_000);
   await setActivated(world.store, leader, id, 2, 8);
+  world.live.tell(id);
   await vi.waitFor(() => expect(datas(stream.text)).toHaveLength(3), 5_000);
   world.store.db.exec('UPDATE cluster SET deleted_at = 9');
   world.live.tell(id);

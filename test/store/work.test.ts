@@ -204,6 +204,20 @@ test('one backup a member is open, others may run beside it', async () => {
   await backups.openBackup(store, { ...input, id: newId() });
 });
 
+test('nothing new begins on a cluster that is to go', async () => {
+  const { store, clusterId } = await world();
+  await markClusterDeleted(store, clusterId, 'someone');
+
+  const input = { id: newId(), clusterId, ordinal: 1, ...byTest };
+  const identity = { incarnation: newId(), serverUuid: newId() };
+
+  await expect(backups.openBackup(store, input)).rejects.toMatchObject({ code: 'CLUSTER_DELETING' });
+  await expect(rebuilds.openRebuild(store, { ...input, ...identity })).rejects.toMatchObject({
+    code: 'CLUSTER_DELETING',
+  });
+  expect((await listEvents(store)).at(-1)).toMatchObject({ kind: 'cluster.deleting', data: { by: 'someone' } });
+});
+
 test('a rebuild chooses its identity once', async () => {
   const { store, leader, clusterId } = await world();
   const input = { id: newId(), clusterId, ordinal: 1, ...byTest, incarnation: newId(), serverUuid: newId() };

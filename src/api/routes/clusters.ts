@@ -9,7 +9,8 @@ import * as schemas from '../schemas.ts';
 import type { Streams } from '../streams.ts';
 import { clusterSummary, clusterView, endpointsView } from '../views.ts';
 
-const ENDPOINTS_LOOK_MS = 1_000;
+/** The controller tells of changes; this is for those that are lost on the way. */
+const ENDPOINTS_LOOK_MS = 5_000;
 const USER_LENGTH_MAX = 32;
 
 export function addClusterRoutes(app: App, deps: ApiDeps): void {
@@ -45,7 +46,7 @@ export function addClusterRoutes(app: App, deps: ApiDeps): void {
           neverFits: neverFits ?? null,
         });
       if (neverFits !== undefined) throw new Refusal('NEVER_PLACEABLE', neverFits);
-      const created = await createCluster(deps, spec);
+      const created = await createCluster(deps, spec, request.requestedBy);
       void reply.header('location', `/v1/clusters/${spec.name}`);
       return reply.code(202).send(created);
     },
@@ -81,7 +82,7 @@ export function addClusterRoutes(app: App, deps: ApiDeps): void {
 }
 
 /** Members and their identities are chosen here, once; the rows are written whole or not at all. */
-async function createCluster(deps: ApiDeps, spec: ClusterSpec) {
+async function createCluster(deps: ApiDeps, spec: ClusterSpec, requestedBy: string) {
   const { store, newId } = deps;
   const id = newId();
   const secrets = await deps.createSecrets({ id, name: spec.name, teamUser: teamUser(spec.name) });
@@ -90,7 +91,7 @@ async function createCluster(deps: ApiDeps, spec: ClusterSpec) {
     incarnation: newId(),
     serverUuid: newId(),
   }));
-  const row = await insertCluster(store, { id, spec, secrets, members });
+  const row = await insertCluster(store, { id, spec, secrets, members, requestedBy });
   deps.wake(id);
   return { ...(await clusterView(deps, row)), credentials: { ...secrets.team } };
 }
@@ -125,7 +126,7 @@ export function addClusterChanges(app: App, deps: ApiDeps): void {
     },
     handler: async (request, reply) => {
       const row = await getClusterNamed(deps.store, request.params.name);
-      const marked = await markClusterDeleted(deps.store, row.id);
+      const marked = await markClusterDeleted(deps.store, row.id, request.requestedBy);
       request.log.info({ cluster: row.name, clusterId: row.id, by: request.requestedBy }, 'delete cluster');
       deps.wake(row.id);
       return reply.code(202).send(await clusterView(deps, marked));

@@ -46,6 +46,10 @@ export function addFailoverRoutes(app: App, deps: ApiDeps): void {
     },
   });
 
+  addFailoverReads(app, deps);
+}
+
+function addFailoverReads(app: App, { store }: ApiDeps): void {
   app.route({
     method: 'GET',
     url: '/v1/clusters/:name/failovers',

@@ -52,6 +52,10 @@ export function addMemberRoutes(app: App, deps: ApiDeps): void {
     },
   });
 
+  addRebuildReads(app, deps);
+}
+
+function addRebuildReads(app: App, { store }: ApiDeps): void {
   app.route({
     method: 'GET',
     url: '/v1/clusters/:name/rebuilds',
