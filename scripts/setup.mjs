@@ -46,20 +46,13 @@ function isMysqlFresh() {
   }
 }
 
-/**
- * npm ci wants the packages of every platform in the lock file, and a registry without them leaves some out. Then
- * npm install does the same for this platform: versions and checksums of the lock file, which it does not change.
- */
 function installPackages() {
   if (arePackagesFresh()) return;
   say('npm ci');
   const ci = npm(['ci']);
-  const isOutOfSync = ci.status !== 0 && ci.stderr.includes('EUSAGE');
-  if (isOutOfSync) say('the lock file has no packages of other platforms: npm install --no-save');
-  const last = isOutOfSync ? npm(['install', '--no-save']) : ci;
-  if (last.status !== 0) {
-    process.stderr.write(last.stderr);
-    throw new SetupError(1, 'npm failed, see above. Mend the cause and run setup again.');
+  if (ci.status !== 0) {
+    process.stderr.write(ci.stderr);
+    throw new SetupError(1, 'npm ci failed, see above. Mend the cause and run setup again.');
   }
   const now = new Date();
   utimesSync(installedLock, now, now);
