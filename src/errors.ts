@@ -88,7 +88,11 @@ export const errors = {
   NOT_PRIMARY: { status: 409, title: 'The member is not the primary of this epoch', todo: 'Read the cluster again.' },
   IS_WRITABLE: { status: 409, title: 'The member takes writes', todo: 'Demote or fence it first.' },
   BUSY: { status: 409, title: 'The member does other long work', todo: 'Wait for its end, it is in Status.work.' },
-  SUPERSEDED: { status: 409, title: 'A fence overtook the command', todo: 'Nothing: whoever fenced goes on.' },
+  SUPERSEDED: {
+    status: 409,
+    title: 'A later command overtook this one',
+    todo: 'Nothing: whoever sent the later one goes on.',
+  },
   TIMED_OUT: {
     status: 504,
     title: 'It did not happen in the given time',

@@ -67,6 +67,8 @@ const head = {
   id: z.string(),
   epoch: z.number().int(),
   leaderToken: z.number().int(),
+  /** Rises with every command of a leader: one that was overtaken on the way is refused, not carried out late. */
+  sequence: z.number().int(),
 };
 const command = <K extends string, S extends z.ZodRawShape>(kind: K, shape: S) =>
   z.object({ ...head, kind: z.literal(kind), ...shape });

@@ -71,6 +71,7 @@ export function createExecutors(options: {
 }): Executors {
   const { open, leaderToken, clock, newId, log, onStatus } = options;
   const connections = new Map<string, Connection>();
+  let sequence = 0;
 
   /** Resolves when the stream ends, or when the connection is given up. */
   function watchOnce(executor: ExecutorAddress, connection: Connection, onAlive: () => void): Promise<void> {
@@ -137,7 +138,8 @@ export function createExecutors(options: {
     async send(taskId, body, { epoch, timeoutMs, signal, id = newId() }) {
       const connection = connections.get(taskId);
       if (!connection) throw new Error(`no control channel to ${taskId}`);
-      const command = { version: PROTOCOL_VERSION, id, epoch, leaderToken, ...body } as Command;
+      sequence += 1;
+      const command = { version: PROTOCOL_VERSION, id, epoch, leaderToken, sequence, ...body } as Command;
       const result = await connection.client.send(command, signal ? { timeoutMs, signal } : { timeoutMs });
       if (result.outcome !== 'refused') return result;
       const code = (result.code in errors ? result.code : 'INTERNAL') as ErrorCode;

@@ -42,6 +42,8 @@ export interface MemberContext {
   process: MysqldProcess | null;
   /** Epoch in which this member was made writable and is still. */
   promotedEpoch: number | null;
+  /** The last command that was carried out: an older one of the same leader is refused. */
+  newest: { readonly leaderToken: number; readonly sequence: number; readonly kind: string };
   /** A first transaction of an epoch that waits for its acknowledgements. */
   epochCommit: { readonly epoch: number; readonly promise: Promise<void> } | null;
   heartbeatAt: number | null;

@@ -138,6 +138,7 @@ async function createContext(deps: MemberDeps, found: Found): Promise<MemberCont
     instance: null,
     process: null,
     promotedEpoch: null,
+    newest: { leaderToken: 0, sequence: 0, kind: 'start' },
     epochCommit: null,
     heartbeatAt: null,
     following: null,
@@ -194,6 +195,7 @@ async function admit(context: MemberContext, command: Command): Promise<void> {
     throw new Refusal('STALE_LEADER', `leader ${leaderToken} commands this member`, { leaderToken });
   }
   if (command.epoch < epoch) throw new Refusal('STALE_EPOCH', `this member knows epoch ${epoch}`, { epoch });
+  requireInOrder(context, command);
   // An unmarked volume is not written to before a command may fill it; nothing but `start` gets past here then.
   if (!context.marker && command.kind !== 'start' && command.kind !== 'rebuild') {
     if (command.kind === 'fence' || command.kind === 'stop') return;
@@ -201,6 +203,18 @@ async function admit(context: MemberContext, command: Command): Promise<void> {
   }
   if (!context.marker) return;
   await context.state.update({ leaderToken: command.leaderToken, epoch: command.epoch });
+}
+
+/**
+ * A command that a later one of the same leader overtook on the network would undo it: a `promote` that arrives after
+ * the `demote` of a switchover. Not durable: with this process its connections end, and what was sent on them.
+ */
+function requireInOrder(context: MemberContext, { kind, leaderToken, sequence }: Command): void {
+  const { newest } = context;
+  if (newest.leaderToken === leaderToken && sequence < newest.sequence && kind !== 'catchUp') {
+    throw new Refusal('SUPERSEDED', `a later ${newest.kind} was carried out before`, { ...newest });
+  }
+  if (kind !== 'catchUp') context.newest = { leaderToken, sequence, kind };
 }
 
 async function execute(context: MemberContext, command: Command, signal: AbortSignal): Promise<CommandResult> {

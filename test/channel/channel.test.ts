@@ -44,7 +44,7 @@ const status: Status = {
   backups: [],
   work: null,
 };
-const command: Command = { version: PROTOCOL_VERSION, id: 'c1', epoch: 1, leaderToken: 1, kind: 'freeze' };
+const command: Command = { version: PROTOCOL_VERSION, id: 'c1', epoch: 1, leaderToken: 1, sequence: 1, kind: 'freeze' };
 
 async function startServer(submit: (command: Command) => Promise<CommandResult> = async () => ({ outcome: 'done' })) {
   const listeners = new Set<(status: Status) => void>();

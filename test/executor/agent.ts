@@ -149,7 +149,15 @@ export async function launchExecutor(options: AgentOptions): Promise<Launch> {
     client,
     send(body, head = {}) {
       sent += 1;
-      const full = { version: PROTOCOL_VERSION, id: `${launchId}-${sent}`, epoch: 1, leaderToken: 1, ...body, ...head };
+      const full = {
+        version: PROTOCOL_VERSION,
+        id: `${launchId}-${sent}`,
+        epoch: 1,
+        leaderToken: 1,
+        sequence: sent,
+        ...body,
+        ...head,
+      };
       return client().send(full as Command, { timeoutMs: 60_000 });
     },
     status: () => client().getStatus({ timeoutMs: 5000 }),
