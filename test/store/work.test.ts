@@ -65,6 +65,17 @@ test('a late release of an old attempt does not take the new bundle from its mem
   expect((await getMember(store, clusterId, 0)).bundleId).toBe(current.id);
 });
 
+test('a bundle follows its volumes to an agent with another id', async () => {
+  const { store, leader, clusterId } = await world();
+  const { id } = await aBundle(store, leader, clusterId);
+  const place = { agentId: 'agent-9', hostname: 'nine.example', ip: '127.0.0.19' };
+
+  await bundles.setBundleAgent(store, leader, { id, ...place });
+  await bundles.setBundleAgent(store, leader, { id, ...place });
+
+  expect(await bundles.getBundle(store, id)).toMatchObject({ state: 'intended', ...place });
+});
+
 test('bundles are listed by cluster and state; being seen is written once a minute', async () => {
   const { store, leader, clusterId } = await world();
   const one = await aBundle(store, leader, clusterId, 0);
