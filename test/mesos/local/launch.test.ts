@@ -54,7 +54,7 @@ beforeEach(async () => {
 afterEach(async () => {
   scheduler.close();
   await mesos.stop();
-  if (!process.env.KEEP) rmSync(workDir, { recursive: true, force: true });
+  rmSync(workDir, { recursive: true, force: true });
 });
 
 const roots = () => ({

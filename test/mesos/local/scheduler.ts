@@ -57,6 +57,7 @@ export function post(
 export async function subscribe(
   masterUrl: string,
   info: Record<string, unknown> = frameworkInfo,
+  { acknowledgesAll = false } = {},
 ): Promise<TestScheduler> {
   const events: Event[] = [];
   let from = 0;
@@ -112,7 +113,11 @@ export async function subscribe(
   };
   const decoder = createRecordDecoder();
   response.on('data', (chunk: Buffer) => {
-    for (const record of decoder.push(chunk)) events.push(JSON.parse(record.toString('utf8')));
+    for (const record of decoder.push(chunk)) {
+      const event: Event = JSON.parse(record.toString('utf8'));
+      events.push(event);
+      if (acknowledgesAll && event.update) scheduler.acknowledge(event.update.status).catch(() => undefined);
+    }
   });
   response.on('close', () => {
     scheduler.isClosed = true;
@@ -127,7 +132,9 @@ export async function subscribe(
 const brief = (event: Event): string =>
   event.update
     ? `${event.update.status.task_id.value} ${event.update.status.state} ${event.update.status.message ?? ''}`
-    : event.type;
+    : event.failure
+      ? `FAILURE ${event.failure.status}`
+      : event.type;
 
 const label = (uuid: string) => ({ labels: [{ key: 'bundle', value: uuid }] });
 

@@ -307,6 +307,10 @@ function endCommand(
   task: TaskRecord,
   { live, status }: { live: Live; status: number },
 ): void {
+  if (status < 0) {
+    endTask(agent, executor, task, 'TASK_FAILED', null, 'Command ended while the agent was away');
+    return;
+  }
   const wasKilled = live.killedTasks.has(task.info.task_id.value);
   const state = wasKilled ? 'TASK_KILLED' : status === 0 ? 'TASK_FINISHED' : 'TASK_FAILED';
   const signal = status & 0x7f;

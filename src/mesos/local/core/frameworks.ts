@@ -151,6 +151,7 @@ function ipNumber(ip: string): number {
 
 /** The stream broke. Offers go, filters go, tasks stay until failover_timeout (seconds; absent = 0 = at once). */
 export function disconnect(master: Master, streamId: string): void {
+  if (master.isStopped) return;
   const framework = [...master.frameworks.values()].find((each) => each.streamId === streamId);
   if (!framework) return;
   framework.streamId = null;

@@ -136,6 +136,8 @@ export interface Master {
   nextAgent: number;
   nextOffer: number;
   allocationTimer: unknown;
+  /** When it runs out, agents that did not come back to this master are given up. */
+  recoveryTimer: unknown;
   /** Event driven allocation that is due in this turn: agents, or all. */
   pendingAllocation: Set<string> | 'all' | null;
   isStopped: boolean;

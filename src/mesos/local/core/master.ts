@@ -43,6 +43,7 @@ export function startMaster({ options, clock, newId, effects, warn, registry }: 
     nextAgent: 0,
     nextOffer: 0,
     allocationTimer: null,
+    recoveryTimer: null,
     pendingAllocation: null,
     isStopped: false,
   };
@@ -52,7 +53,7 @@ export function startMaster({ options, clock, newId, effects, warn, registry }: 
     else master.unreachable.set(id, { info, since });
   }
   startAllocator(master);
-  clock.setTimeout(() => {
+  master.recoveryTimer = clock.setTimeout(() => {
     if (!master.isStopped) giveUpRecovered(master);
   }, options.agentReregisterTimeoutMs);
   return master;
@@ -62,6 +63,7 @@ export function startMaster({ options, clock, newId, effects, warn, registry }: 
 export function stopMaster(master: Master): void {
   master.isStopped = true;
   master.clock.clearTimeout(master.allocationTimer);
+  master.clock.clearTimeout(master.recoveryTimer);
   for (const agent of master.agents.values()) master.clock.clearTimeout(agent.pingTimer);
   for (const framework of master.frameworks.values()) {
     master.clock.clearTimeout(framework.heartbeatTimer);
