@@ -11,6 +11,7 @@ import {
   acceptForNewMember,
   bundleResources,
   coversBundle,
+  coversReservation,
   launchOperation,
   releaseOperations,
   taskInfo,
@@ -130,7 +131,14 @@ export function relaunchWant(context: Context, bundle: BundleRow): Want {
   };
 }
 
-/** Gives a bundle back whole: DESTROY its volumes, UNRESERVE the rest. Its row already says `releasing` and why. */
+/** Release reason of an attempt that was carried out in part: it will never be seen whole. */
+export const partOnly = 'only a part of it was reserved';
+
+/**
+ * Gives a bundle back whole: DESTROY its volumes, UNRESERVE the rest. Its row already says `releasing` and why. After a
+ * task's end Mesos offers the task's token at once and the rest only when the executor has ended: until then nothing is
+ * given back, or the token alone would count as the whole.
+ */
 export function releaseWant(context: Context, bundle: BundleRow): Want {
   return {
     key: releaseKey(bundle.id),
@@ -139,6 +147,8 @@ export function releaseWant(context: Context, bundle: BundleRow): Want {
       for (const agent of agents) {
         const resources = findReserved(agent.offers, bundle.id);
         if (resources.length === 0) continue;
+        const isPartEnough = bundle.state === 'released' || bundle.releaseReason === partOnly;
+        if (!isPartEnough && !coversReservation(resources, bundle.resources as Resource[])) continue;
         context.log.info({ reservation: bundle.id, agentId: agent.agentId }, 'gives a bundle back');
         return {
           offerIds: offersHolding(agent, bundle.id),

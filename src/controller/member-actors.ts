@@ -15,7 +15,7 @@ import { markInitialised, setMemberBundle, setMemberFailure, setMemberPhase } fr
 import { type Context, emit } from './context.ts';
 import { type ClusterView, gatherMember, isInPlace, isRunning, type MemberView, primaryOf } from './gather.ts';
 import { joinCluster } from './joining.ts';
-import { newPlacementWant, relaunchWant, releaseWant } from './launching.ts';
+import { newPlacementWant, partOnly, relaunchWant, releaseWant } from './launching.ts';
 import { openRebuildFor } from './rebuild-actors.ts';
 import { lookUntil } from './wakes.ts';
 
@@ -106,15 +106,14 @@ async function giveUpAttempt(context: Context, self: MemberView, since: number):
   const { bundle } = self;
   if (!bundle || context.clock.now() - since < unseenMs) return false;
   const isSeen = context.market.agents().some(({ offers }) => findReserved(offers, bundle.id).length > 0);
-  if (isSeen)
-    await setBundleState(context.store, context.leader, bundle.id, 'releasing', 'only a part of it was reserved');
+  if (isSeen) await setBundleState(context.store, context.leader, bundle.id, 'releasing', partOnly);
   else await setBundleState(context.store, context.leader, bundle.id, 'released', 'the attempt never showed up');
   await setMemberBundle(context.store, context.leader, {
     clusterId: bundle.clusterId,
     ordinal: bundle.ordinal,
     bundleId: null,
   });
-  if (isSeen) context.market.want(releaseWant(context, bundle));
+  if (isSeen) context.market.want(releaseWant(context, { ...bundle, state: 'releasing', releaseReason: partOnly }));
   return true;
 }
 

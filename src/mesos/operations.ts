@@ -147,6 +147,10 @@ export function releaseOperations(seen: readonly Resource[], operationId?: strin
 export const coversBundle = (offers: readonly Offer[], resources: readonly Resource[]): boolean =>
   contains(sumOffers(offers), resources.map(withoutAllocation));
 
+/** All of the bundle is in `seen`, its volumes destroyed or not. */
+export const coversReservation = (seen: readonly Resource[], resources: readonly Resource[]): boolean =>
+  contains(add(seen.map((each) => withoutVolume(withoutAllocation(each)))), resources.map(withoutVolume));
+
 /** Mesos' own default of 5 s is too short for mysqld. */
 const DEFAULT_SHUTDOWN_GRACE_MS = 60_000;
 
