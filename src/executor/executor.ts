@@ -2,6 +2,7 @@
  * The executor as Mesos sees it: one task, one member. It outlives its agent: while the agent is away mysqld runs on and
  * the control channel answers. Updates and messages tell facts; commands come over the control channel alone.
  */
+import { flushCompileCache } from 'node:module';
 import { z } from 'zod';
 import { type LaunchPlan, launchPlan, PROTOCOL_VERSION, type StartedFacts, type Status } from '../channel/protocol.ts';
 import { createSelfSigned } from '../channel/self-signed.ts';
@@ -158,6 +159,9 @@ async function openTask(task: { task_id: { value: string }; data?: string | unde
   const health = await startHealthServer({ address, port: ports.health, log, getFacts: member.getHealth });
   const facts: StartedFacts = { version: PROTOCOL_VERSION, fingerprint: certificate.fingerprint };
   reportStates(client, plan, member, facts);
+  // With NODE_COMPILE_CACHE set, executors to come load no TypeScript parser: 25 MB less each. Node itself writes the
+  // cache only at a normal exit, which an executor may never have.
+  flushCompileCache();
   return { plan, member, close: async () => void (await Promise.all([control.close(), health.close()])) };
 }
 

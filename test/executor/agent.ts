@@ -21,6 +21,7 @@ import {
   startedFacts,
 } from '../../src/channel/protocol.ts';
 import { realClock } from '../../src/clock.ts';
+import { executorRuntime } from '../../src/executor/runtime.ts';
 import { cacheDir } from '../mysql/instance.ts';
 
 export interface Update {
@@ -117,6 +118,7 @@ export async function launchExecutor(options: AgentOptions): Promise<Launch> {
       MESOS_SUBSCRIPTION_BACKOFF_MAX: '250ms',
       MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD: '30secs',
       SELVEDGE_CACHE_DIR: cacheDir,
+      ...executorRuntime(cacheDir),
       ...(process.env['SELVEDGE_MYSQL_HOME'] ? { SELVEDGE_MYSQL_HOME: process.env['SELVEDGE_MYSQL_HOME'] } : {}),
       ...options.env,
     },

@@ -263,6 +263,8 @@ test('an executor stays small', () => {
   const sizes = members.map((each) => readMemory(each.launch.child.pid!));
   const mysqlds = members.map((each) => readMemory(mysqldPid(each)));
   console.log(`executors: ${sizes.join(', ')} MB; mysqld: ${mysqlds.join(', ')} MB`);
+  for (const size of sizes) expect(size).toBeLessThan(130);
+  for (const size of mysqlds) expect(size).toBeLessThan(350);
 });
 
 async function countOrders(from: TestMember): Promise<number> {
