@@ -115,6 +115,11 @@ export const commandSchema = z.discriminatedUnion('kind', [
     from: z.discriminatedUnion('kind', [
       z.object({ kind: z.literal('backup'), backupId: z.string() }),
       z.object({ kind: z.literal('clone'), donor: source }),
+      /**
+       * Only of a held instance: cut its last binary log at the first transaction that `keep` (what the new primary
+       * has) lacks, save what is cut to the backup volume, and start with the new uuid. Nothing is copied.
+       */
+      z.object({ kind: z.literal('trim'), keep: z.string() }),
     ]),
   }),
 ]);
@@ -177,6 +182,8 @@ export const statusSchema = z.object({
       receiver: z.enum(['on', 'off', 'connecting']),
       applier: z.enum(['on', 'off']),
       receiverError: z.string(),
+      /** Since the receiver last heard of its source, a heartbeat or a transaction; null before the first. */
+      heardMsAgo: z.number().nullish(),
       applierError: z.string(),
     })
     .nullable(),
@@ -189,9 +196,18 @@ export const statusSchema = z.object({
     clients: z.number().int(),
     waitingSessions: z.number().int(),
     noTx: z.number().int(),
+    /** server_uuids of the replicas that hold a semi-sync dump thread here. */
+    acknowledgers: z.array(z.string()).nullish(),
   }),
   /** Time of the last heartbeat commit that completed here as a primary. */
   heartbeatAt: z.number().nullable(),
+  /**
+   * The heartbeat commit that has not completed, on a primary: for how long, and whether it waits for an
+   * acknowledgement (null: mysqld does not even answer that). Durations, because clocks of hosts differ.
+   */
+  heartbeatPending: z.object({ forMs: z.number(), waitsForAcknowledgement: z.boolean().nullable() }).nullish(),
+  /** For how long mysqld has not answered the executor's own probe (login and SELECT over the socket). */
+  probeFailing: z.object({ forMs: z.number(), message: z.string() }).nullish(),
   volumes: z.object({
     data: z.object({ totalMb: z.number(), usedMb: z.number() }),
     backup: z.object({ totalMb: z.number(), usedMb: z.number() }).nullable(),
