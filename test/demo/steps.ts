@@ -200,6 +200,15 @@ export async function removeCluster(story: Story): Promise<string> {
   const { api, plane, signal, clusterId } = story;
   const homes = await readHomes(api, clusterId);
   await api.remove(clusterName);
+  await waitGone(api, signal);
+  const left = await findLeftovers(story, homes);
+  if (left.length > 0) throw new Error(`something is left: ${left.join('; ')}`);
+  const runDirectories = findRunDirectories(plane.dataDir).length;
+  return `no reservation, volume or process is left${runDirectories > 0 ? `; ${runDirectories} private directories` : ''}`;
+}
+
+/** Until the API says that nothing is left of the cluster. */
+export async function waitGone(api: Api, signal?: AbortSignal): Promise<void> {
   await waitFor({ what: 'the cluster to be gone', timeoutMs: 60_000, signal }, async () => {
     try {
       return (await api.cluster(clusterName)).state === 'deleted';
@@ -207,10 +216,6 @@ export async function removeCluster(story: Story): Promise<string> {
       return error instanceof ApiError && error.status === 404;
     }
   });
-  const left = await findLeftovers(story, homes);
-  if (left.length > 0) throw new Error(`something is left: ${left.join('; ')}`);
-  const runDirectories = findRunDirectories(plane.dataDir).length;
-  return `no reservation, volume or process is left${runDirectories > 0 ? `; ${runDirectories} private directories` : ''}`;
 }
 
 async function findLeftovers({ api, plane, clusterId }: Story, homes: readonly Home[]): Promise<string[]> {

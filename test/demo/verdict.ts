@@ -4,7 +4,7 @@ import { realClock } from '../../src/clock.ts';
 import { connect, type Login, type Session } from '../../src/mysql/connection.ts';
 import { readGtids, subtractGtids, waitExecuted } from '../../src/mysql/gtid.ts';
 import type { Endpoint, Endpoints } from './endpoints.ts';
-import { contentOf, table, type Writer } from './writer.ts';
+import { contentOf, type Writer } from './writer.ts';
 
 export interface Verdict {
   readonly acknowledged: number;
@@ -41,14 +41,14 @@ export async function judge(writer: Writer, endpoints: Endpoints, login: Login, 
   try {
     const [source] = sessions as [Session];
     const { executed } = await readGtids(source);
-    const found = await Promise.all(sessions.map((session) => readMember(session, source, executed)));
+    const found = await Promise.all(sessions.map((session) => readMember(writer.table, session, source, executed)));
     return compare(writer, found);
   } finally {
     await Promise.all(sessions.map((session) => session.close()));
   }
 }
 
-async function readMember(session: Session, source: Session, executed: string): Promise<Found> {
+async function readMember(table: string, session: Session, source: Session, executed: string): Promise<Found> {
   if (!(await waitExecuted(session, executed, catchUpMs))) throw new Error('a member did not catch up');
   const rows = await session.query<{ writerKey: number; times: number; content: string }>(
     `SELECT writer_key AS writerKey, COUNT(*) AS times, MIN(content) AS content

@@ -12,8 +12,7 @@ import { type Connections, createConnections } from './connections.ts';
 import { type Endpoint, type Endpoints, sameEndpoint } from './endpoints.ts';
 import { now } from './wait.ts';
 
-export const database = 'shop';
-export const table = `${database}.orders`;
+const database = 'shop';
 
 export interface Unknown {
   readonly key: number;
@@ -25,6 +24,8 @@ export interface Unknown {
 }
 
 export interface Writer {
+  /** `schema.table` */
+  readonly table: string;
   /** Keys are 1, 2, 3, …; index 0 is key 1. UTC milliseconds of the acknowledgement, null while there is none. */
   readonly acknowledgedAt: readonly (number | null)[];
   readonly unknown: readonly Unknown[];
@@ -46,6 +47,8 @@ export interface WriterOptions {
   readonly caPem: string;
   readonly ratePerSecond?: number;
   readonly rowsMax?: number;
+  /** In the schema `shop`; must not have rows of another writer. */
+  readonly table?: string;
 }
 
 const refusedErrors = new Set([1290, 1836]);
@@ -60,8 +63,9 @@ export const contentOf = (key: number): string => `order ${key} of ${key * 7919}
 /** Makes the table, then starts to write. Throws when the table cannot be made within half a minute. */
 export async function startWriter(options: WriterOptions): Promise<Writer> {
   const { endpoints, ratePerSecond = 200, rowsMax = 200_000 } = options;
+  const table = `${database}.${options.table ?? 'orders'}`;
   const connections = createConnections(options.login, options.caPem);
-  await prepareTable(endpoints, connections);
+  await prepareTable(table, endpoints, connections);
   const book = createBook();
   const stopping = new AbortController();
   const killed = new AbortController();
@@ -71,12 +75,13 @@ export async function startWriter(options: WriterOptions): Promise<Writer> {
     while (!stopping.signal.aborted && book.acknowledgedAt.length < rowsMax) {
       await delay(realClock, Math.max(0, due - now()));
       const key = book.acknowledgedAt.push(null);
-      await writeRow({ key, endpoints, connections, book, signal: killed.signal });
+      await writeRow({ table, key, endpoints, connections, book, signal: killed.signal });
       due = Math.max(due + 1000 / ratePerSecond, now());
     }
   })();
   return {
     ...book.view,
+    table,
     async stop(timeoutMs = 10_000) {
       stopping.abort();
       const timer = realClock.setTimeout(() => killed.abort(), timeoutMs);
@@ -88,7 +93,7 @@ export async function startWriter(options: WriterOptions): Promise<Writer> {
   };
 }
 
-async function prepareTable(endpoints: Endpoints, connections: Connections): Promise<void> {
+async function prepareTable(table: string, endpoints: Endpoints, connections: Connections): Promise<void> {
   const deadline = now() + prepareTimeoutMs;
   for (;;) {
     try {
@@ -128,7 +133,7 @@ function keepWarm(endpoints: Endpoints, connections: Connections): () => void {
 
 interface Book {
   readonly acknowledgedAt: (number | null)[];
-  readonly view: Omit<Writer, 'stop'>;
+  readonly view: Omit<Writer, 'stop' | 'table'>;
   acknowledge(key: number, endpoint: Endpoint): void;
   note(unknown: Unknown): void;
   noteFault(text: string): void;
@@ -189,6 +194,7 @@ function createBook(): Book {
 }
 
 interface Write {
+  readonly table: string;
   readonly key: number;
   readonly endpoints: Endpoints;
   readonly connections: Connections;
@@ -197,11 +203,11 @@ interface Write {
 }
 
 /** Until the row is acknowledged, or known to be in the table, or the writer is killed. */
-async function writeRow({ key, endpoints, connections, book, signal }: Write): Promise<void> {
+async function writeRow({ table, key, endpoints, connections, book, signal }: Write): Promise<void> {
   const open: Unknown[] = [];
   for (let attempt = 1; !signal.aborted; attempt += 1) {
     const endpoint = endpoints.primary();
-    const outcome = endpoint && (await tryRow({ key, attempt, endpoint, endpoints, connections, signal }));
+    const outcome = endpoint && (await tryRow({ table, key, attempt, endpoint, endpoints, connections, signal }));
     if (endpoint && (outcome?.kind === 'done' || outcome?.kind === 'duplicate')) {
       if (outcome.kind === 'duplicate' && open.length === 0)
         book.noteFault(`key ${key} was there before its first try`);
@@ -224,6 +230,7 @@ type Outcome =
   | { readonly kind: 'unknown'; readonly error: string };
 
 interface Try {
+  readonly table: string;
   readonly key: number;
   readonly attempt: number;
   readonly endpoint: Endpoint;
@@ -232,7 +239,7 @@ interface Try {
   readonly signal: AbortSignal;
 }
 
-async function tryRow({ key, attempt, endpoint, endpoints, connections, signal }: Try): Promise<Outcome> {
+async function tryRow({ table, key, attempt, endpoint, endpoints, connections, signal }: Try): Promise<Outcome> {
   let session: Session;
   try {
     session = await connections.get(endpoint);

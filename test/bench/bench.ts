@@ -1,0 +1,122 @@
+/**
+ * `npm run bench -- NAME`: ours beside the floor, in turns on the same machine under the same load. The floor is plain
+ * mysqlds and the least statements; the ratio is what certainty costs.
+ */
+import { parseArgs } from 'node:util';
+import { destroyInstances, testDistribution } from '../mysql/instance.ts';
+import { type Name, type Round, summarise } from './figures.ts';
+import { floorRounds } from './floor-rounds.ts';
+import { type Ours, startOurs } from './our-rounds.ts';
+
+const names = ['provision', 'failover', 'switchover'] as const;
+const usage = `npm run bench -- NAME [options]
+
+  provision   from the request to the first commit
+  failover    from the SIGKILL of the primary's mysqld to the first commit on another member
+  switchover  from the request to the first commit on another member
+  memory      resident memory of an executor, the control plane and a mysqld
+
+  --runs N     how often, 5 by default; medians are told
+  --floor-only leave ours out
+  --json       only the line of JSON on stdout
+  --help       this text
+
+The last line is JSON: {"name","ours","floor","ratio","runs"}, milliseconds.
+`;
+
+const memoryLimitsMb = { executorMb: 90, controlPlaneMb: 200, mysqldMb: 350 } as const;
+const roundTimeoutMs = 120_000;
+const runsMax = 100;
+
+interface Options {
+  readonly name: Name | 'memory';
+  readonly runs: number;
+  readonly isFloorOnly: boolean;
+  readonly say: (text: string) => void;
+}
+
+function readArguments(): Options | 'help' | null {
+  const flag = { type: 'boolean', default: false } as const;
+  try {
+    const { values, positionals } = parseArgs({
+      allowPositionals: true,
+      options: { runs: { type: 'string', default: '5' }, 'floor-only': flag, json: flag, help: flag },
+    });
+    if (values.help) return 'help';
+    const name = [...names, 'memory' as const].find((each) => each === positionals[0]);
+    const runs = Number(values.runs);
+    if (!name || positionals.length !== 1) throw new Error('name what to measure');
+    if (!Number.isInteger(runs) || runs < 1 || runs > runsMax) throw new Error(`--runs takes 1 to ${runsMax}`);
+    const out = values.json ? process.stderr : process.stdout;
+    return { name, runs, isFloorOnly: values['floor-only'], say: (text) => void out.write(`${text}\n`) };
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n\n${usage}`);
+    return null;
+  }
+}
+
+async function measure(name: Name, { runs, say }: Options, ours: Ours | null): Promise<unknown> {
+  const rounds: Round[] = [];
+  for (let run = 1; run <= runs; run += 1) {
+    const floor = await floorRounds[name]();
+    const sample = ours ? await ours.rounds[name]() : floor;
+    rounds.push({ floor, ours: sample });
+    const told = ours ? `ours ${Math.round(sample.totalMs)} ms, ` : '';
+    say(
+      `  ${run}/${runs}  ${told}floor ${Math.round(floor.totalMs)} ms${sample.detail ? `   (${sample.detail})` : ''}`,
+    );
+  }
+  const { result, lines } = summarise(name, rounds);
+  say(`\n${name}, median of ${runs}`);
+  for (const line of lines) say(line);
+  return result;
+}
+
+async function measureMemory({ say }: Options, ours: Ours): Promise<unknown> {
+  const found = await ours.measureMemory();
+  for (const [kind, limitMb] of Object.entries(memoryLimitsMb)) {
+    const mb = found[kind as keyof typeof memoryLimitsMb];
+    say(`  ${kind.replace('Mb', '').padEnd(14)} ${mb} MB  ${mb <= limitMb ? 'within' : 'BEYOND'} ${limitMb} MB`);
+  }
+  return { name: 'memory', ...found };
+}
+
+/** Ends the whole when a signal comes or a round hangs; what was started is ended in main. */
+function createDeadline(runs: number): AbortController {
+  const ending = new AbortController();
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.once(name, () => ending.abort(new Error(`stopped by ${name}`)));
+  setTimeout(() => ending.abort(new Error('the bench took too long')), roundTimeoutMs * (runs + 1)).unref();
+  return ending;
+}
+
+async function main(): Promise<number> {
+  const options = readArguments();
+  if (options === null) return 2;
+  if (options === 'help') {
+    process.stdout.write(usage);
+    return 0;
+  }
+  const { name } = options;
+  const { signal } = createDeadline(options.runs);
+  const aborted = new Promise<never>((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+  });
+  let ours: Ours | null = null;
+  try {
+    await testDistribution();
+    if (!options.isFloorOnly || name === 'memory') ours = await startOurs(signal);
+    const work = name === 'memory' && ours ? measureMemory(options, ours) : measure(name as Name, options, ours);
+    const result = await Promise.race([work, aborted]);
+    process.stdout.write(`${JSON.stringify(result)}\n`);
+    return 0;
+  } catch (error) {
+    for (let each = error; each instanceof Error; each = each.cause) process.stderr.write(`${each.message}\n`);
+    return 1;
+  } finally {
+    await destroyInstances();
+    await ours?.destroy();
+  }
+}
+
+process.exitCode = await main();

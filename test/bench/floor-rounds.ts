@@ -1,0 +1,42 @@
+/** The floor, measured. Every round has instances of its own: what it leaves behind is not worth mending. */
+import { realClock } from '../../src/clock.ts';
+import { connect } from '../../src/mysql/connection.ts';
+import { now } from '../demo/wait.ts';
+import { destroyInstances } from '../mysql/instance.ts';
+import { measureChange } from './contender.ts';
+import type { Name, Sample } from './figures.ts';
+import { type Floor, failOverFloor, floorLogin, provisionFloor, switchFloorOver } from './floor.ts';
+
+const target = ({ endpoints, caPem }: Floor) => ({ endpoints, caPem, login: floorLogin });
+
+export const floorRounds: Record<Name, () => Promise<Sample>> = {
+  async provision() {
+    const startedAt = now();
+    const floor = await provisionFloor();
+    const { host, port } = floor.primary().endpoint;
+    const session = await connect({ host, port, caPem: floor.caPem }, floorLogin, { clock: realClock });
+    await session.query('CREATE DATABASE first');
+    const totalMs = now() - startedAt;
+    await session.close();
+    await destroyInstances();
+    return { totalMs, workMs: null };
+  },
+  async failover() {
+    const floor = await provisionFloor();
+    const sample = await measureChange(target(floor), async () => {
+      const { killedAt, ended } = failOverFloor(floor);
+      return { at: killedAt, ended: ended.then(() => undefined) };
+    });
+    await destroyInstances();
+    return sample;
+  },
+  async switchover() {
+    const floor = await provisionFloor();
+    const sample = await measureChange(target(floor), async () => {
+      const { startedAt, ended } = switchFloorOver(floor);
+      return { at: startedAt, ended: ended.then(() => undefined) };
+    });
+    await destroyInstances();
+    return sample;
+  },
+};

@@ -1,0 +1,122 @@
+/** Ours, measured: `selvedge up` as a process of its own, one cluster, asked through REST as anybody would. */
+import { realClock } from '../../src/clock.ts';
+import { connect, type Login } from '../../src/mysql/connection.ts';
+import { type Api, createApiClient, type FailoverAnswer, watchEndpoints } from '../demo/api-client.ts';
+import { type ControlPlane, createControlPlane } from '../demo/control-plane.ts';
+import type { Endpoints } from '../demo/endpoints.ts';
+import { readAuthority, removeRunDirectories } from '../demo/homes.ts';
+import { findMember, killProcess, readRssMb } from '../demo/processes.ts';
+import { clusterBody, clusterName, waitGone, waitReady } from '../demo/steps.ts';
+import { now, waitFor } from '../demo/wait.ts';
+import { measureChange } from './contender.ts';
+import type { Name, Sample } from './figures.ts';
+
+export interface Ours {
+  readonly rounds: Record<Name, () => Promise<Sample>>;
+  /** Megabytes of the process of each kind that takes most. */
+  measureMemory(): Promise<{ readonly executorMb: number; readonly controlPlaneMb: number; readonly mysqldMb: number }>;
+  destroy(): Promise<void>;
+}
+
+interface Cluster {
+  readonly id: string;
+  readonly login: Login;
+  readonly caPem: string;
+  readonly endpoints: Endpoints;
+  stopWatching(): void;
+}
+
+export async function startOurs(signal: AbortSignal): Promise<Ours> {
+  const plane = await createControlPlane({ agents: 3, signal });
+  const api = createApiClient(plane.apiUrl);
+  let cluster: Cluster | null = null;
+  const getCluster = async () => {
+    cluster ??= (await createCluster(plane, api)).cluster;
+    await waitReady(api, signal);
+    return cluster;
+  };
+  const destroy = async () => {
+    cluster?.stopWatching();
+    await plane.destroy(removeRunDirectories);
+  };
+  try {
+    await plane.start();
+  } catch (error) {
+    await destroy();
+    throw error;
+  }
+  return {
+    rounds: {
+      async provision() {
+        const { cluster: made, totalMs } = await createCluster(plane, api);
+        const startedAt = now() - totalMs;
+        await waitReady(api, signal);
+        const detail = `all three serve after ${Math.round(now() - startedAt)} ms`;
+        made.stopWatching();
+        await api.remove(clusterName);
+        await waitGone(api, signal);
+        return { totalMs, workMs: null, detail };
+      },
+      async failover() {
+        const { id, ...target } = await getCluster();
+        const { primary, epoch } = await api.cluster(clusterName);
+        return measureChange(target, async () => {
+          const { mysqld } = findMember(id, primary ?? -1) ?? {};
+          if (!mysqld) throw new Error('no mysqld of the primary runs');
+          const at = now();
+          killProcess(mysqld);
+          return { at, ended: describeChange(api, epoch, at) };
+        });
+      },
+      async switchover() {
+        const target = await getCluster();
+        const { epoch } = await api.cluster(clusterName);
+        return measureChange(target, async () => {
+          const at = now();
+          const asked = api.changePrimary(clusterName, { kind: 'switchover', reason: 'bench' });
+          return { at, ended: asked.then(() => describeChange(api, epoch, at)) };
+        });
+      },
+    },
+    async measureMemory() {
+      const { id } = await getCluster();
+      const members = [0, 1, 2].map((ordinal) => findMember(id, ordinal));
+      const largest = (pids: readonly (number | undefined)[]) =>
+        Math.max(...pids.map((pid) => (pid === undefined ? 0 : (readRssMb({ pid }) ?? 0))));
+      return {
+        executorMb: largest(members.map((each) => each?.executor.pid)),
+        controlPlaneMb: largest([plane.pid()]),
+        mysqldMb: largest(members.map((each) => each?.mysqld?.pid)),
+      };
+    },
+    destroy,
+  };
+}
+
+/** From the request to the first commit through the endpoint that the API tells. */
+async function createCluster(plane: ControlPlane, api: Api): Promise<{ cluster: Cluster; totalMs: number }> {
+  const startedAt = now();
+  const { id, credentials: login } = await api.create(clusterBody);
+  const { endpoints, stop } = watchEndpoints(api, clusterName);
+  const primary = await waitFor({ what: 'an endpoint', timeoutMs: 60_000, everyMs: 2 }, () => endpoints.primary());
+  const caPem = readAuthority(plane.dataDir);
+  const { host, port } = primary;
+  const session = await connect({ host, port, caPem }, login, { clock: realClock });
+  await session.query('CREATE DATABASE first');
+  const totalMs = now() - startedAt;
+  await session.close();
+  return { cluster: { id, login, caPem, endpoints, stopWatching: stop }, totalMs };
+}
+
+/** The steps as the API tells them, as milliseconds since `at`. */
+async function describeChange(api: Api, epoch: number, at: number): Promise<string> {
+  const change = await waitFor({ what: 'the end of the change', timeoutMs: 30_000 }, async () => {
+    const found = (await api.failovers(clusterName)).find(({ fromEpoch }) => fromEpoch === epoch);
+    return found && found.outcome !== 'open' ? found : null;
+  });
+  if (change.outcome !== 'done') throw new Error(`the change was ${change.outcome}: ${change.refusal?.message}`);
+  return stepsOf(change, at);
+}
+
+const stepsOf = ({ startedAt, steps }: FailoverAnswer, at: number): string =>
+  [{ name: 'begun', at: startedAt }, ...steps].map((step) => `${step.name} ${Math.round(step.at - at)}`).join(', ');
