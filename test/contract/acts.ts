@@ -4,6 +4,7 @@ import type { DropItem, ExecutorItem, FaultItem, QuietItem } from './golden.ts';
 import { asText, dig } from './resources.ts';
 import type { Session } from './session.ts';
 
+const causeSeconds = 10;
 const terminal = /^TASK_(FINISHED|FAILED|KILLED|ERROR|LOST|DROPPED|GONE)/;
 /** What the agent gives a custom executor (and the shell that starts it adds). */
 const environment = [
@@ -20,15 +21,25 @@ const environment = [
 ];
 const checkpointEnvironment = ['MESOS_RECOVERY_TIMEOUT', 'MESOS_SUBSCRIPTION_BACKOFF_MAX'];
 
-/** Nothing may come till the recorded end of the quiet time, counted from the last thing that we did. */
+/**
+ * The recorded time passes, counted from the last thing that we did. Nothing may come in it, counted from all that we did in
+ * the seconds before: what comes next may be the late consequence (a filter, a timeout) of any of that.
+ */
 export async function stayQuiet(session: Session, item: QuietItem): Promise<void> {
-  const end = session.anchor.live + ((item.t + item.quiet - session.anchor.t) * 1000) / session.target.speed;
+  const causes = session.anchors.filter(({ t }) => t > item.t - causeSeconds);
+  const ends = causes.map(({ t, live }) => live + ((item.t + item.quiet - t) * 1000) / session.target.speed);
   const before = [...session.connections.values()].map((connection) => connection.busy);
-  await new Promise((resolve) => setTimeout(resolve, Math.max(0, end - performance.now())));
+  await sleepUntil(Math.min(...ends));
   [...session.connections.values()].forEach((connection, index) => {
     if (connection.busy !== before[index])
       session.differ(`something came in quiet ${item.quiet} s: ${connection.types.slice(-3).join(', ')}`);
   });
+  await sleepUntil(Math.max(...ends));
+}
+
+async function sleepUntil(end: number): Promise<void> {
+  const ms = end - performance.now();
+  if (Number.isFinite(ms) && ms > 0) await new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 /** Lets an executor do what it did, after it has heard what it had heard. */

@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { readGolden } from './golden.ts';
@@ -6,6 +7,7 @@ import { realTarget, reasonNotToRun } from './real-target.ts';
 import { replay } from './replay.ts';
 
 const executorCommand = `exec '${process.execPath}' '${join(import.meta.dirname, 'executor.ts')}'`;
+const goldenFiles = join(import.meta.dirname, '..', 'golden', 'mesos');
 const scenarios = ['s0', 's1', 's2', 's3', 's5', 's5-gone', 's7', 's9', 's10', 's11'];
 const realMaster = process.env['MESOS_MASTER'];
 
@@ -31,3 +33,16 @@ run.each(scenarios.map((scenario, index) => ({ scenario, index, title: readGolde
     expect(differences).toEqual([]);
   },
 );
+
+test('docs/mesos-contract.md lists every scenario with what is replayed of it', () => {
+  const text = readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'mesos-contract.md'), 'utf8');
+
+  const rows = scenarios.map((scenario) => {
+    const { title, timeline } = readGolden(scenario);
+    const count = (field: string) => timeline.filter((item) => field in item).length;
+    return `| ${scenario} | ${title} | ${count('call')} | ${count('event')} | ${count('ack')} |`;
+  });
+
+  expect(rows.filter((row) => !text.includes(row))).toEqual([]);
+  expect(readdirSync(goldenFiles).sort()).toEqual(scenarios.map((scenario) => `${scenario}.json`).sort());
+});

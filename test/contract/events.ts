@@ -5,6 +5,9 @@ import { call } from './http.ts';
 import { asList, asObject, asText, Bag, dig, type Json } from './resources.ts';
 import type { Session } from './session.ts';
 
+/** Recorded seconds. Offers that come later than this wait for a filter or timeout, and quiet times judge them. */
+const longGap = 2.4;
+
 /** Waits for one recorded event, compares it, and acknowledges it if the recording did so at once. */
 export async function expectEvent(session: Session, item: EventItem, gap: number): Promise<void> {
   const connection = session.connections.get(item.on);
@@ -112,7 +115,10 @@ async function expectOffers(session: Session, connection: Connection, item: Even
   }
 }
 
-/** An offer may come some allocations later than recorded, not by a whole default filter (5 s). */
+/**
+ * An offer may come some allocations later than recorded, not by a whole default filter (5 s). What was refused for less than
+ * an allocation interval skips the next one all the same.
+ */
 function checkTime(session: Session, connection: Connection, item: EventItem): void {
   const { acted, target } = session;
   const last = session.golden.timeline.findLast(
@@ -120,10 +126,13 @@ function checkTime(session: Session, connection: Connection, item: EventItem): v
   );
   if (last && 'fault' in last) return; // agents take their own time to come back
   const recorded = item.t - acted.t;
-  const live = ((connection.offeredAt - acted.live - (session.lostMs - acted.lostMs)) / 1000) * target.speed;
-  if (live > recorded + target.slackSeconds)
+  const elapsed = ((connection.offeredAt - acted.live) / 1000) * target.speed;
+  const lost = ((session.lostMs - acted.lostMs) / 1000) * target.speed;
+  const isLate = recorded < longGap && elapsed - lost > recorded + target.slackSeconds;
+  const isEarly = last && 'call' in last && recorded > 1.05 && elapsed < 0.98;
+  if ((isLate || isEarly) && Number.isFinite(target.slackSeconds))
     session.differ(
-      `offer ${asText(item['id'])} came ${live.toFixed(1)} s after the last step, recorded ${recorded.toFixed(1)} s`,
+      `offer ${asText(item['id'])} came ${elapsed.toFixed(2)} s after the last step, recorded ${recorded.toFixed(2)} s`,
     );
 }
 

@@ -42,7 +42,7 @@ export async function replay(golden: Golden, target: Target): Promise<readonly s
 function noteTime(session: Session, item: Item): void {
   if ('event' in item || 'quiet' in item) return;
   const now = { t: item.t, live: performance.now() };
-  if (!('executor' in item)) session.anchor = now;
+  if (!('executor' in item)) session.anchors.push(now);
   session.acted = { ...now, lostMs: session.lostMs };
 }
 

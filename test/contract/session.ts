@@ -19,8 +19,8 @@ export class Session {
   /** Uuids of updates that came already: a second time they are repeats. */
   readonly uuids = new Set<string>();
   readonly lastUuid = new Map<string, string>();
-  /** When the last call, fault or drop was, recorded and here. */
-  anchor = { t: 0, live: performance.now() };
+  /** When each call, fault and drop was, recorded and here. */
+  readonly anchors: { readonly t: number; readonly live: number }[] = [];
   /** When the last thing was done by anybody: what is offered follows from it at an allocation. */
   acted = { t: 0, live: performance.now(), lostMs: 0 };
   /** Time in which this process (and the local Mesos in it) could not run. */
