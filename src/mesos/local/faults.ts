@@ -12,6 +12,7 @@ import {
   startSeat,
 } from './core/cluster.ts';
 import { answer, type HttpAnswer, type MasterDoor } from './core/http-table.ts';
+import type { ToAgent, ToMaster } from './core/messages.ts';
 import type { Streams } from './shell/streams.ts';
 
 export interface Faults {
@@ -31,6 +32,11 @@ export interface Faults {
   dropNext(eventType: string): void;
   delayNext(eventType: string, ms: number): void;
   duplicateNext(eventType: string): void;
+  /**
+   * The next message between master and an agent is lost: `apply` (an operation that the master believes in), `run`,
+   * `kill`, `acknowledge`, `update`, `exited`, ….
+   */
+  dropMessage(kind: ToAgent['kind'] | ToMaster['kind']): void;
   /** The next call of a type is carried out and its answer is lost: the connection breaks. */
   loseAnswer(callType: string): void;
   /** Breaks every scheduler's stream. */
@@ -67,6 +73,7 @@ export function createFaults(parts: {
     dropNext: (type) => cluster.eventFaults.push({ type, kind: 'drop' }),
     delayNext: (type, ms) => cluster.eventFaults.push({ type, kind: 'delay', ms }),
     duplicateNext: (type) => cluster.eventFaults.push({ type, kind: 'duplicate' }),
+    dropMessage: (kind) => cluster.lostMessages.push(kind),
     loseAnswer: (type) => cluster.lostAnswers.push(type),
     cutStreams() {
       for (const { streamId } of cluster.master.frameworks.values()) if (streamId !== null) streams.cut(streamId);
@@ -92,6 +99,10 @@ const faultRequest = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('dropNext'), event: z.string() }),
   z.object({ kind: z.literal('delayNext'), event: z.string(), ms: z.number().nonnegative() }),
   z.object({ kind: z.literal('duplicateNext'), event: z.string() }),
+  z.object({
+    kind: z.literal('dropMessage'),
+    message: z.enum(['run', 'kill', 'apply', 'acknowledge', 'acknowledgeOperation', 'update', 'exited', 'operation']),
+  }),
   z.object({ kind: z.literal('loseAnswer'), call: z.string() }),
   z.object({ kind: z.literal('cutStreams') }),
   z.object({ kind: z.literal('failOverMaster'), agents: z.array(z.string()).optional() }),
@@ -117,6 +128,9 @@ export async function answerFault(faults: Faults, body: string): Promise<HttpAns
         break;
       case 'delayNext':
         faults.delayNext(fault.event, fault.ms);
+        break;
+      case 'dropMessage':
+        faults.dropMessage(fault.message);
         break;
       case 'loseAnswer':
         faults.loseAnswer(fault.call);

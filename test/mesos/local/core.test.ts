@@ -566,3 +566,21 @@ test('the operator sees what is reserved and held, and takes back offers for wha
   const tooMuch = { type: 'RESERVE_RESOURCES', reserve_resources: { agent_id, resources: [reserved('op', 10)] } };
   expect(operator(tooMuch).status).toBe(409);
 });
+
+test('an operation that is lost between master and agent: the launch is dropped, and what the agent has is the truth', () => {
+  const world = createWorld();
+  const scheduler = connect(world);
+  const [offer] = scheduler.takeOffers();
+  const { reserve: whole, create, launch, destroy, unreserve: back } = bundle('u1', roots);
+  world.cluster.lostMessages.push('apply', 'apply');
+  scheduler.accept([offer], [whole, create, launch('t1', offer.agent_id.value, shellCommand)]);
+  expect(states(scheduler.take())).toEqual(['t1 TASK_DROPPED REASON_RESOURCES_UNKNOWN', 'FAILURE']);
+  world.clock.advance(1000);
+  const offers = scheduler.takeOffers();
+  expect(offers.map(show).join('; ')).toContain('data-u1');
+
+  scheduler.accept(offers, [destroy, back]);
+  world.clock.advance(2000);
+
+  expect(scheduler.takeOffers().map(show).join('; ')).not.toContain('u1');
+});

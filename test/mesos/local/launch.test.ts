@@ -6,7 +6,7 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { realClock } from '../../../src/clock.ts';
 import { type LocalMesos, type LocalMesosOptions, startLocalMesos } from '../../../src/mesos/local/start.ts';
-import { bundle, type Event, post, subscribe, type TestScheduler } from './scheduler.ts';
+import { bundle, type Event, post, subnet, subscribe, type TestScheduler } from './scheduler.ts';
 
 const script = join(import.meta.dirname, 'executor.mjs');
 const command = (mode = 'run') => ({
@@ -22,7 +22,7 @@ let scheduler: TestScheduler;
 const start = (more: Partial<LocalMesosOptions> = {}) =>
   startLocalMesos({
     workDir,
-    subnet: '127.77.3',
+    subnet: subnet(1),
     agentPort: 0,
     agents: [
       {

@@ -136,6 +136,9 @@ const brief = (event: Event): string =>
       ? `FAILURE ${event.failure.status}`
       : event.type;
 
+/** Loopback addresses of this test process alone: runs at the same time do not meet. */
+export const subnet = (file: number): string => `127.${100 + file}.${process.pid % 250}`;
+
 const label = (uuid: string) => ({ labels: [{ key: 'bundle', value: uuid }] });
 
 /** The bundle of facts s11: executor holds all but the token. */

@@ -9,7 +9,7 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { realClock } from '../../../src/clock.ts';
 import { type LocalMesos, type LocalMesosOptions, startLocalMesos } from '../../../src/mesos/local/start.ts';
-import { bundle, type Event, frameworkInfo, post, subscribe, type TestScheduler } from './scheduler.ts';
+import { bundle, type Event, frameworkInfo, post, subnet, subscribe, type TestScheduler } from './scheduler.ts';
 
 const script = join(import.meta.dirname, 'executor.mjs');
 const command = (mode = 'run') => ({
@@ -17,7 +17,7 @@ const command = (mode = 'run') => ({
   value: `exec ${process.execPath} ${script}`,
   environment: { variables: [{ name: 'MODE', type: 'VALUE', value: mode }] },
 });
-const AGENT = '127.77.4.11:15152';
+const AGENT = `${subnet(2)}.11:15152`;
 
 let workDir: string;
 let mesos: LocalMesos | null;
@@ -25,7 +25,7 @@ let schedulers: TestScheduler[];
 
 const options = (more: Partial<LocalMesosOptions> = {}): LocalMesosOptions => ({
   workDir,
-  subnet: '127.77.4',
+  subnet: subnet(2),
   agentPort: 15_152,
   agents: [
     {
@@ -252,13 +252,13 @@ test('an executor that ended while nobody looked is reported after the start', a
 /** mesos-local in a process of its own, to be killed. */
 async function startProcess(port: number): Promise<{ process: ChildProcess; masterUrl: string }> {
   const root = join(import.meta.dirname, '../../..');
-  const { agents, subnet, agentPort } = options();
+  const { agents, agentPort } = options();
   const source = `
     import { randomUUID } from 'node:crypto';
     import { pino } from 'pino';
     import { realClock } from '${root}/src/clock.ts';
     import { startLocalMesos } from '${root}/src/mesos/local/start.ts';
-    const mesos = await startLocalMesos({ ...${JSON.stringify({ workDir, agents, subnet, agentPort, masterPort: port, allocationIntervalMs: 100 })},
+    const mesos = await startLocalMesos({ ...${JSON.stringify({ workDir, agents, subnet: subnet(2), agentPort, masterPort: port, allocationIntervalMs: 100 })},
       clock: realClock, log: pino({ level: 'silent' }), newId: randomUUID });
     console.log(mesos.masterUrl);`;
   const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', source], {

@@ -1,7 +1,7 @@
 /** A Mesos agent without I/O: messages of the master, calls of executors and ends of processes in, effects out. */
 import type { Clock } from '../../../clock.ts';
 import { add, contains } from '../../resources.ts';
-import { isTerminalTaskState, type TaskInfo, type TaskStatus } from '../../types.ts';
+import type { TaskInfo } from '../../types.ts';
 import { acknowledgeOperation, applyOperation, resendOperations } from './agent-operations.ts';
 import {
   type AgentCheckpoint,
@@ -16,7 +16,6 @@ import {
   type TaskRecord,
 } from './agent-state.ts';
 import {
-  deliverQueued,
   destroy,
   endTask,
   killTask,
@@ -27,7 +26,7 @@ import {
   shutdownFramework,
 } from './executors.ts';
 import type { TaskReport, ToAgent, ToMaster } from './messages.ts';
-import { acknowledged, makeStatus, resendUpdates, stopRetries, takeUpdate } from './updates.ts';
+import { acknowledged, resendUpdates, stopRetries } from './updates.ts';
 
 const REGISTER_RETRY_MS = 1000;
 
@@ -239,7 +238,7 @@ function fromRegisteredMaster(
       acknowledgeOperation(agent, message.statusUuid);
       return;
     case 'apply':
-      applyOperation(agent, message);
+      if (!applyOperation(agent, message)) register(agent);
       return;
     case 'message': {
       const executor = findExecutor(agent, message.frameworkId, message.executorId);
@@ -277,99 +276,6 @@ function reportUnknown(
   if (!known) agent.checkpoint.executors[keyOf(executor)] = executor;
   executor.tasks[taskId] = task;
   endTask(agent, executor, task, 'TASK_DROPPED', 'REASON_RECONCILIATION', 'Reconciliation: task unknown to the agent');
-}
-
-export interface ExecutorSubscription {
-  readonly streamId: string;
-  readonly unacknowledgedTasks: readonly TaskInfo[];
-  readonly unacknowledgedUpdates: readonly TaskStatus[];
-}
-
-export function subscribeExecutor(
-  agent: AgentCore,
-  executor: ExecutorRecord,
-  subscription: ExecutorSubscription,
-): void {
-  const live = agent.live.get(keyOf(executor));
-  const { streamId } = subscription;
-  if (!live) {
-    agent.effects.close(streamId);
-    return;
-  }
-  if (live.streamId !== null) agent.effects.close(live.streamId);
-  live.streamId = streamId;
-  agent.clock.clearTimeout(live.registrationTimer);
-  const isBack = live.state !== 'registering';
-  if (live.state === 'terminating') {
-    agent.effects.send(streamId, { type: 'SHUTDOWN' });
-    return;
-  }
-  live.state = 'running';
-  if (isBack) takeBack(agent, executor, subscription);
-  const { info } = agent.options;
-  agent.effects.send(streamId, {
-    type: 'SUBSCRIBED',
-    subscribed: {
-      executor_info: executor.info,
-      framework_info: agent.checkpoint.frameworks[executor.frameworkId],
-      agent_info: {
-        hostname: info.hostname,
-        port: info.port,
-        id: { value: agent.checkpoint.agentId ?? '' },
-        ...(info.attributes.length > 0 ? { attributes: info.attributes } : {}),
-        resources: info.resources,
-      },
-      container_id: { value: executor.containerId },
-    },
-  });
-  deliverQueued(agent, executor);
-  // All its tasks were killed before it came: it has nothing to do.
-  const isIdle = Object.values(executor.tasks).every(({ state }) => isTerminalTaskState(state));
-  if (isIdle && !isBack) shutdownExecutor(agent, executor);
-}
-
-/** Updates that the agent had not stored, and tasks that were sent but never arrived. */
-function takeBack(agent: AgentCore, executor: ExecutorRecord, subscription: ExecutorSubscription): void {
-  for (const status of subscription.unacknowledgedUpdates) {
-    const task = executor.tasks[status.task_id.value];
-    if (task) takeUpdate(agent, executor, task, status);
-  }
-  const listed = new Set(subscription.unacknowledgedTasks.map(({ task_id }) => task_id.value));
-  for (const [taskId, task] of Object.entries(executor.tasks))
-    if (task.isDelivered && task.state === 'TASK_STAGING' && !listed.has(taskId))
-      takeUpdate(
-        agent,
-        executor,
-        task,
-        makeStatus(agent, task, {
-          state: 'TASK_DROPPED',
-          source: 'SOURCE_AGENT',
-          reason: 'REASON_AGENT_RESTARTED',
-          message: 'Task dropped: the agent restarted before it was delivered',
-        }),
-      );
-}
-
-export function executorDisconnected(agent: AgentCore, streamId: string): void {
-  for (const live of agent.live.values()) if (live.streamId === streamId) live.streamId = null;
-}
-
-export function updateFromExecutor(agent: AgentCore, executor: ExecutorRecord, status: TaskStatus): void {
-  const task = executor.tasks[status.task_id.value];
-  // Also for a task that is forgotten: the executor would repeat it for ever.
-  if (task) takeUpdate(agent, executor, task, status);
-  else agent.warn({ task: status.task_id.value }, 'Update for a task that the agent does not know');
-  const live = agent.live.get(keyOf(executor));
-  if (live?.streamId)
-    agent.effects.send(live.streamId, {
-      type: 'ACKNOWLEDGED',
-      acknowledged: { task_id: status.task_id, uuid: status.uuid },
-    });
-}
-
-export function messageFromExecutor(agent: AgentCore, executor: ExecutorRecord, data: string): void {
-  const { frameworkId, info } = executor;
-  agent.effects.toMaster({ kind: 'message', frameworkId, executorId: info.executor_id.value, data });
 }
 
 export function processExited(agent: AgentCore, containerId: string, status: number): void {

@@ -50,6 +50,8 @@ export interface Cluster {
   readonly eventFaults: EventFault[];
   /** Types of calls whose next answer is lost after the call was carried out. */
   readonly lostAnswers: string[];
+  /** Kinds of messages between master and agents whose next one is lost. */
+  readonly lostMessages: (ToAgent['kind'] | ToMaster['kind'])[];
 }
 
 export function startCluster(setup: ClusterSetup): Cluster {
@@ -60,6 +62,7 @@ export function startCluster(setup: ClusterSetup): Cluster {
     seats: new Map(),
     eventFaults: [],
     lostAnswers: [],
+    lostMessages: [],
   };
   cluster.master = createMaster(cluster);
   for (const place of setup.agents) {
@@ -98,15 +101,21 @@ function createMaster(cluster: Cluster): Master {
 
 function toAgent(cluster: Cluster, from: () => Master, key: string, message: ToAgent): void {
   const seat = cluster.seats.get(key);
-  if (!seat || seat.isCut) return;
+  if (!seat || seat.isCut || isLost(cluster, message.kind)) return;
   const to = seat.core;
   cluster.setup.clock.setTimeout(() => {
     if (to && to === seat.core && !seat.isCut && from() === cluster.master) fromMaster(to, message);
   }, 0);
 }
 
+function isLost(cluster: Cluster, kind: ToAgent['kind'] | ToMaster['kind']): boolean {
+  const index = cluster.lostMessages.indexOf(kind);
+  if (index !== -1) cluster.lostMessages.splice(index, 1);
+  return index !== -1;
+}
+
 function toMaster(cluster: Cluster, seat: AgentSeat, message: ToMaster): void {
-  if (seat.isCut) return;
+  if (seat.isCut || isLost(cluster, message.kind)) return;
   const { master } = cluster;
   cluster.setup.clock.setTimeout(() => {
     if (master === cluster.master && !seat.isCut) fromAgent(master, seat.place.key, message);

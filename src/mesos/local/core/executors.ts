@@ -71,6 +71,8 @@ export function runTask(
       'REASON_RESOURCES_UNKNOWN',
       'The checkpointed resources being used by the task or its executor are unknown to the agent',
     );
+    // Else the master would hold the executor's part for one that never starts.
+    if (executor !== known) processGone(agent, executor, -1);
     return;
   }
   persist(agent);

@@ -1,8 +1,13 @@
 /** The paths of master and agents over real HTTP. Decisions are the core's; here is only the wire. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { executorDisconnected, messageFromExecutor, subscribeExecutor, updateFromExecutor } from '../core/agent.ts';
 import { type AgentCore, keyOf } from '../core/agent-state.ts';
 import type { Cluster } from '../core/cluster.ts';
+import {
+  executorDisconnected,
+  messageFromExecutor,
+  subscribeExecutor,
+  updateFromExecutor,
+} from '../core/executor-calls.ts';
 import { disconnect, subscribe } from '../core/frameworks.ts';
 import {
   answer,
@@ -24,7 +29,6 @@ export interface Shell {
   readonly cluster: Cluster;
   readonly streams: Streams;
   readonly newId: () => string;
-  door(): MasterDoor;
   /** null: `POST /faults` does not exist. */
   readonly faults: ((body: string) => Promise<HttpAnswer>) | null;
 }
@@ -60,7 +64,7 @@ function reply(response: ServerResponse, { status, body, headers }: HttpAnswer):
   response.end(body);
 }
 
-type Handler = (path: string, request: HttpRequest, response: ServerResponse) => Promise<void> | void;
+export type Handler = (path: string, request: HttpRequest, response: ServerResponse) => Promise<void> | void;
 
 /** A failure here is a fault of ours: 500 and the text, never the end of the process. */
 export function serve(handler: Handler): Server {

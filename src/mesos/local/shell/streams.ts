@@ -15,7 +15,8 @@ export interface Streams {
   cutAll(): void;
 }
 
-export function createStreams(): Streams {
+/** `chunkBytes`: cut everything into pieces of that size, to try readers; null writes records whole. */
+export function createStreams(chunkBytes: number | null = null): Streams {
   const open = new Map<string, ServerResponse>();
   const cut = (id: string) => {
     open.get(id)?.destroy();
@@ -31,7 +32,9 @@ export function createStreams(): Streams {
       });
     },
     send(id, event) {
-      open.get(id)?.write(encodeRecord(JSON.stringify(event)));
+      const record = encodeRecord(JSON.stringify(event));
+      const size = chunkBytes ?? record.length;
+      for (let at = 0; at < record.length; at += size) open.get(id)?.write(record.subarray(at, at + size));
     },
     close(id) {
       open.get(id)?.end();
