@@ -19,6 +19,7 @@ import { type MemberContext, requireInstance, requireVolumes } from './member-co
 import type { Volume } from './volumes.ts';
 
 const PROGRESS_MS = 500;
+const STOP_TIMEOUT_MS = 5 * 60_000;
 const STALL_MS = 10 * 60_000;
 /** Of no use to another instance: identity, pid files, logs' indexes, temporary and persisted settings. */
 const leftOut = /^(auto\.cnf|mysqld-auto\.cnf|.*\.pid|.*\.pem|ibtmp1|ib_buffer_pool|(binlog|relay|copy)[.-].*)$/;
@@ -159,7 +160,7 @@ async function learnGtidSet(
   try {
     const { executed } = await readGtids(copy.admin);
     signal.throwIfAborted();
-    const exit = await copy.terminate();
+    const exit = await copy.terminate(STOP_TIMEOUT_MS);
     if (exit.kind !== 'ended' || exit.exitCode !== 0) throw new Error('the copy did not stop cleanly');
     return executed;
   } catch (error) {

@@ -56,6 +56,7 @@ export function createCommandQueue(deps: CommandQueueDeps): CommandQueue {
   const carryOut = async (command: Command): Promise<CommandResult> => {
     const run = async (signal: AbortSignal) => {
       await deps.admit(command);
+      signal.throwIfAborted();
       return deps.execute(command, signal);
     };
     if (command.kind === 'fence') {

@@ -20,6 +20,9 @@ import { type Member, openMember } from './member.ts';
 /** The agent acknowledges when it has stored the update; it may be away just now. */
 const ACKNOWLEDGE_TIMEOUT_MS = 10_000;
 
+/** A KILL that names no grace period lets mysqld end in its own time, within reason. */
+const KILL_GRACE_MS = 5 * 60_000;
+
 export interface ExecutorDeps {
   readonly clock: Clock;
   readonly log: Logger;
@@ -60,13 +63,13 @@ export function runExecutor(
   let isEnding = false;
 
   /** Ends the member by the rules, reports the state, waits for the agent, once. */
-  const end = async (taskId: string | null, state: 'TASK_KILLED' | 'TASK_FAILED', message: string) => {
+  const end = async (state: 'TASK_KILLED' | 'TASK_FAILED', message: string, graceMs: number) => {
     if (isEnding) return;
     isEnding = true;
     const task = await opening?.catch(() => null);
     if (task) {
       await task.member
-        .shutDown()
+        .shutDown(graceMs)
         .catch((error: unknown) => log.error({ err: error }, 'the instance did not end well'));
     }
     if (taskId !== null) client.update({ taskId, state, message });
@@ -76,8 +79,9 @@ export function runExecutor(
     resolveEnded(state === 'TASK_KILLED' ? 0 : 1);
   };
   let taskId: string | null = null;
-  const endSafely = (state: 'TASK_KILLED' | 'TASK_FAILED', message: string) => {
-    end(taskId, state, message).catch((error: unknown) => {
+  // A fifth of the grace is for what comes after mysqld's end.
+  const endSafely = (state: 'TASK_KILLED' | 'TASK_FAILED', message: string, graceMs = environment.shutdownGraceMs) => {
+    end(state, message, graceMs * 0.8).catch((error: unknown) => {
       log.error({ err: error }, 'the end of the task failed');
       resolveEnded(1);
     });
@@ -98,7 +102,8 @@ export function runExecutor(
         });
       },
       kill: (kill) => {
-        if (kill.taskId === taskId) endSafely('TASK_KILLED', 'killed by the framework');
+        if (kill.taskId !== taskId) return;
+        endSafely('TASK_KILLED', 'killed by the framework', kill.graceMs ?? KILL_GRACE_MS);
       },
       shutdown: () => endSafely('TASK_FAILED', 'shut down by the agent'),
       message: () => {}, // commands come over the control channel alone

@@ -22,6 +22,7 @@ interface Loop {
   isStopped: boolean;
   timer: unknown;
   pending: Promise<void> | null;
+  pendingSince: number;
 }
 
 const loops = new WeakMap<MemberContext, Loop>();
@@ -41,6 +42,7 @@ export function startHeartbeat(
     isStopped: false,
     timer: null,
     pending: null,
+    pendingSince: 0,
   };
   loops.set(context, loop);
   run(context, loop);
@@ -68,11 +70,18 @@ function commitOnce(context: MemberContext, loop: Loop): Promise<void> {
     if (!loop.isStopped) context.heartbeatAt = context.clock.now();
   });
   loop.pending = pending;
+  loop.pendingSince = atMs;
   const clear = () => {
     loop.pending = null;
   };
   pending.then(clear, clear);
   return pending;
+}
+
+/** For how long the commit under way has not completed; null when none is. */
+export function readPendingMs(context: MemberContext): number | null {
+  const loop = loops.get(context);
+  return loop && !loop.isStopped && loop.pending !== null ? context.clock.now() - loop.pendingSince : null;
 }
 
 /** Sends no more heartbeats. One that waits goes on waiting: it ends with its acknowledgement or with mysqld. */

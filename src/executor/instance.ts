@@ -16,7 +16,6 @@ import { type Exit, killAndReap, type MysqldProcess, readLogTail, spawnMysqld, w
 const START_TIMEOUT_MS = 30 * 60_000;
 const LOGIN_RETRY_MS = 15;
 const LOGIN_TIMEOUT_MS = 10_000;
-const TERM_TIMEOUT_MS = 5 * 60_000;
 
 export interface RunningInstance {
   readonly process: MysqldProcess;
@@ -25,8 +24,10 @@ export interface RunningInstance {
   readonly beat: Session;
   /** SIGKILL and wait until reaped. */
   kill(): Promise<Exit>;
-  /** SIGTERM and wait; SIGKILL when it takes longer than five minutes. Only when no session waits for an acknowledgement. */
-  terminate(): Promise<Exit>;
+  /** SIGTERM and wait; SIGKILL when it takes longer. Only when no session waits for an acknowledgement. */
+  terminate(timeoutMs: number): Promise<Exit>;
+  /** Opens sessions anew that a timeout or a KILL has closed. Throws when mysqld takes no login. */
+  repair(): Promise<void>;
 }
 
 export interface InstanceOptions {
@@ -81,23 +82,39 @@ export async function startInstance(options: InstanceOptions): Promise<RunningIn
     await killAndReap(process, clock);
     throw error;
   }
-  const [admin, probe, beat] = sessions as [Session, Session, Session];
   const closeAll = () => Promise.all(sessions.map((session) => session.close()));
+  let hasEnded = false;
   return {
     process,
-    admin,
-    probe,
-    beat,
+    get admin() {
+      return sessions[0]!;
+    },
+    get probe() {
+      return sessions[1]!;
+    },
+    get beat() {
+      return sessions[2]!;
+    },
+    async repair() {
+      for (const [index, session] of sessions.entries()) {
+        if (!session.isClosed || hasEnded || process.hasExited()) continue;
+        const fresh = await openSession(options);
+        if (sessions[index] === session && !hasEnded) sessions[index] = fresh;
+        else await fresh.close();
+      }
+    },
     async kill() {
+      hasEnded = true;
       process.signal('SIGKILL');
       await closeAll();
       return killAndReap(process, clock);
     },
-    async terminate() {
+    async terminate(timeoutMs) {
+      hasEnded = true;
       await closeAll();
       process.signal('SIGTERM');
       try {
-        return await waitForExit(process, TERM_TIMEOUT_MS, clock);
+        return await waitForExit(process, timeoutMs, clock);
       } catch {
         return killAndReap(process, clock);
       }

@@ -21,6 +21,7 @@ import { resumeReplication } from './roles.ts';
 import { readMarker } from './volumes.ts';
 
 const RESTART_PAUSES_MS = [0, 500, 2000, 8000, 30_000];
+const STOP_TIMEOUT_MS = 5 * 60_000;
 /** Ran this long: the next unclean end is the first one again. */
 const STABLE_MS = 60_000;
 
@@ -63,6 +64,8 @@ export async function start(
       if (backup) context.backupMarker = await readMarker(backup);
     }
     const instance = await bringUp(context, signal);
+    // Nothing may come between this look and the update: a fence must not be forgotten.
+    signal.throwIfAborted();
     await context.state.update({ held: null, wasWritable: false });
     signal.throwIfAborted();
     enterRunning(context, instance);
@@ -201,8 +204,9 @@ export async function fence(context: MemberContext): Promise<CommandResult> {
 }
 
 /** The `stop` command, and the end of the task. Idempotent. Answers whether mysqld ended cleanly. */
-export async function stop(context: MemberContext): Promise<boolean> {
+export async function stop(context: MemberContext, timeoutMs = STOP_TIMEOUT_MS): Promise<boolean> {
   const { instance } = context;
+  if (context.work?.kind === 'backup') context.workAbort?.abort(new Refusal('SUPERSEDED', 'mysqld is stopped'));
   if (!instance) {
     if (context.phase !== 'held' && context.phase !== 'failed') setStopped(context);
     return true;
@@ -216,7 +220,7 @@ export async function stop(context: MemberContext): Promise<boolean> {
   }
   forgetInstance(context);
   if (isClean) {
-    const exit = await instance.terminate();
+    const exit = await instance.terminate(timeoutMs);
     isClean = exit.kind === 'ended' && exit.exitCode === 0;
   } else {
     await instance.kill();

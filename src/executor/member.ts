@@ -1,5 +1,5 @@
 /** One member on its agent: commands in, statuses out. Puts the parts together; each rule is in its part. */
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import type { Command, CommandResult, LaunchPlan, Status } from '../channel/protocol.ts';
 import type { Clock } from '../clock.ts';
 import { Refusal } from '../errors.ts';
@@ -25,8 +25,8 @@ export interface Member {
   getStatus(): Status;
   onStatus(listener: (status: Status) => void): () => void;
   getHealth(): HealthFacts;
-  /** Ends the instance by the rules, for the end of the task. Answers whether it ended cleanly. */
-  shutDown(): Promise<boolean>;
+  /** Ends the instance by the rules, for the end of the task; SIGKILL after `graceMs`. Answers whether it ended cleanly. */
+  shutDown(graceMs: number): Promise<boolean>;
 }
 
 export interface MemberDeps {
@@ -56,6 +56,7 @@ export async function openMember(deps: MemberDeps): Promise<Member> {
     admit: (command) => admit(context, command),
     execute: async (command, signal) => {
       try {
+        if (command.kind !== 'fence') await context.instance?.repair();
         return await execute(context, command, signal);
       } finally {
         const fresh = status.refresh();
@@ -73,10 +74,13 @@ export async function openMember(deps: MemberDeps): Promise<Member> {
     getStatus: status.get,
     onStatus: status.listen,
     getHealth: () => ({ status: status.get(), promotedEpoch: context.promotedEpoch, now: deps.clock.now() }),
-    async shutDown() {
-      const isClean = await shutDown(context, queue);
-      stopPolling();
-      return isClean;
+    async shutDown(graceMs) {
+      try {
+        return await shutDown(context, queue, graceMs);
+      } finally {
+        stopPolling();
+        await rm(context.paths.runDir, { recursive: true, force: true });
+      }
     },
   };
 }
@@ -256,9 +260,9 @@ async function execute(context: MemberContext, command: Command, signal: AbortSi
   }
 }
 
-async function shutDown(context: MemberContext, queue: CommandQueue): Promise<boolean> {
+async function shutDown(context: MemberContext, queue: CommandQueue, graceMs: number): Promise<boolean> {
   queue.abortAll(new Refusal('SUPERSEDED', 'the task ends'));
   context.workAbort?.abort(new Refusal('SUPERSEDED', 'the task ends'));
   await context.workEnded;
-  return queue.runExclusive(() => stop(context));
+  return queue.runExclusive(() => stop(context, graceMs));
 }

@@ -35,6 +35,7 @@ export async function rebuild(context: MemberContext, command: Rebuild): Promise
   const { data, backup } = requireVolumes(context);
   const what = { kind: 'rebuild', commandId: command.id } as const;
   requireIdle(context);
+  if (command.from.kind === 'trim') throw new Refusal('NOT_SUPPORTED', 'trimming a member is not supported yet');
   const { marker } = context;
   const isDone = marker?.incarnation === command.incarnation && marker.fill === 'filled';
   if (isDone && context.phase === 'running') return tellDone(context, what);
@@ -88,6 +89,7 @@ async function run(context: MemberContext, command: Rebuild, options: RunOptions
     work.step('clearing');
     context.marker = await mark(context, data, { ...command, fill: 'rebuilding' });
     const { leaderToken, epoch } = command;
+    work.signal.throwIfAborted(); // a fence must not be forgotten
     await context.state.update({ leaderToken, epoch, held: null, wasWritable: false });
     await rm(paths.fillingDir, { recursive: true, force: true });
     await rm(paths.dataDir, { recursive: true, force: true });

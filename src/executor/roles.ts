@@ -144,6 +144,7 @@ export async function promote(
   await commitEpoch(context, instance, command, deadline);
   signal.throwIfAborted();
   await readOnly.setWritable(admin);
+  signal.throwIfAborted();
   context.promotedEpoch = command.epoch;
   context.following = null;
   context.isFrozen = false;

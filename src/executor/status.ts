@@ -5,12 +5,16 @@ import { readHeartbeat } from '../mysql/heartbeat.ts';
 import { readAccess } from '../mysql/read-only.ts';
 import { readReplication } from '../mysql/replication.ts';
 import { readSemiSync } from '../mysql/semi-sync.ts';
+import { describe } from './command-queue.ts';
+import { readPendingMs } from './heartbeat-loop.ts';
 import type { RunningInstance } from './instance.ts';
 import type { MemberContext } from './member-context.ts';
 import { boundLog } from './mysqld-process.ts';
 import { measureVolume } from './volumes.ts';
 
 const POLL_MS = 250;
+/** A commit or a probe under way is no news before. */
+const NEWS_MS = 500;
 /** Walking a data directory is not free: the fill of volumes is news of a slower kind. */
 const MEASURE_MS = 10_000;
 
@@ -83,7 +87,19 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
   let published = '';
   let running: Promise<void> | null = null;
   let isAskedAgain = false;
+  /** When the probe that is under way, or the first of those that failed in a row, began. */
+  let probe: { since: number; message: string } | null = null;
 
+  const readDoubts = (known: InstanceFacts): Pick<Status, 'heartbeatPending' | 'probeFailing'> => {
+    const failingMs = context.instance && probe ? clock.now() - probe.since : 0;
+    const probeFailing = probe && failingMs >= NEWS_MS ? { forMs: failingMs, message: probe.message } : null;
+    const forMs = readPendingMs(context);
+    const waitsForAcknowledgement = probeFailing ? null : known.semiSync.waitingSessions > 0;
+    return {
+      heartbeatPending: forMs === null || forMs < NEWS_MS ? null : { forMs, waitsForAcknowledgement },
+      probeFailing,
+    };
+  };
   const build = (): Status => {
     const { epoch, leaderToken } = context.state.get();
     const known = context.instance !== null && context.instance === factsOf ? facts : unknownFacts;
@@ -102,6 +118,7 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
       isInitialised: context.marker?.fill === 'filled',
       ...known,
       heartbeatAt: context.heartbeatAt,
+      ...readDoubts(known),
       volumes,
       backups: [...context.backups],
       work: context.work,
@@ -119,14 +136,21 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
   };
   const ask = async () => {
     const { instance } = context;
-    if (!instance || context.phase !== 'running') return changed();
+    if (!instance || context.phase !== 'running') {
+      probe = null;
+      return changed();
+    }
+    probe ??= { since: clock.now(), message: 'no answer yet' };
     try {
+      await instance.repair();
       const answer = await readInstance(instance, () => clock.now());
       facts = answer;
       factsOf = instance;
+      probe = null;
     } catch (error) {
       if (context.instance === instance) log.warn({ err: error }, 'the instance does not answer');
       if (factsOf === instance) factsOf = null;
+      probe = { since: probe?.since ?? clock.now(), message: describe(error) };
     }
     changed();
   };
