@@ -5,7 +5,7 @@ import { createCommandQueue } from '../../src/executor/command-queue.ts';
 import { createLogger } from '../../src/log.ts';
 
 const done: CommandResult = { outcome: 'done' };
-const head = { version: PROTOCOL_VERSION, epoch: 1, leaderToken: 1, sequence: 1, sequence: 1 } as const;
+const head = { version: PROTOCOL_VERSION, epoch: 1, leaderToken: 1, sequence: 1 } as const;
 const command = (id: string, kind: 'freeze' | 'thaw' | 'fence' = 'freeze'): Command => ({ ...head, id, kind });
 
 function createQueue(execute: (command: Command, signal: AbortSignal) => Promise<CommandResult>) {
