@@ -60,6 +60,9 @@ export async function startLocalTarget(golden: Golden, subnet: string, executorC
     // Recorded with 2 s; processes do not run faster with the clock, so they get more of it to come back.
     executorReregistrationTimeoutMs: 8000,
     ...(golden.scenario === 's9' ? { credentials: { dbsvc: secret } } : {}),
+  }).catch((error: unknown) => {
+    rmSync(workDir, { recursive: true, force: true });
+    throw error;
   });
   const master = () => new URL(mesos.masterUrl);
   return {
