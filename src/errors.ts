@@ -174,6 +174,11 @@ export const errors = {
     title: 'The primary does not take writes',
     todo: 'A switchover needs a living primary: ask for a failover instead.',
   },
+  PRIMARY_HEALTHY: {
+    status: 409,
+    title: 'The primary is alive',
+    todo: 'Ask for a switchover; or repeat with `force` if it must be given up.',
+  },
   CANDIDATE_NOT_READY: {
     status: 409,
     title: 'The candidate cannot take over now',

@@ -3,6 +3,7 @@ export const events = {
   'cluster.created': 'A team asked for the cluster',
   'cluster.ready': 'The cluster serves, with all members',
   'cluster.degraded': 'The cluster serves, with fewer members than asked for',
+  'cluster.changed': 'A person changed what the cluster promises or what happens by itself',
   'cluster.deleting': 'A person asked to delete the cluster',
   'cluster.deleted': 'Nothing of the cluster is left on Mesos',
   'member.placed': 'Resources were reserved and the task was launched',

@@ -53,11 +53,29 @@ export const failoverBody = z.strictObject({
   ifPrimary: ordinal.optional().describe('Refuse when another member is the primary'),
   ifEpoch: z.int().min(0).optional().describe('Refuse when the epoch is another'),
   reason: reason.describe('Why, for those who read it later'),
+  force: z.boolean().optional().describe('Fail over although the primary is alive'),
   acceptDataLoss: z
     .strictObject({ statement: z.string().max(200) })
     .optional()
-    .describe('Not supported yet'),
+    .describe('The `lossStatement` of a refusal or dry run; refused when the loss is another one by then'),
+  maxPauseMs: z
+    .int()
+    .min(100)
+    .max(60_000)
+    .optional()
+    .describe('Switchover: longest time without writes, 5000 by default'),
 });
+
+export const patchBody = z
+  .strictObject({
+    durability: z.enum(['majority', 'one', 'async']).optional(),
+    automation: z
+      .strictObject({ mode: z.enum(['on', 'off']), until: z.int().positive().nullable().optional() })
+      .optional()
+      .describe('off: nothing fails over by itself; `until` (UTC ms) ends it'),
+    cooldown: z.null().optional().describe('null releases the cooldown after an automatic failover'),
+  })
+  .refine((body) => Object.keys(body).length > 0, 'names nothing to change');
 
 export const backupBody = z.strictObject({
   member: ordinal.optional().describe('Ordinal; a running replica with the least lag by default'),
@@ -135,6 +153,12 @@ export const clusterSummary = z.object({
   deletedAt: z.number().nullable(),
   spec: specView,
   warnings: z.array(z.string()),
+  automation: z.object({ mode: z.enum(['on', 'off']), until: z.number().nullable() }),
+  cooldownUntil: z.number().nullable(),
+  durability: z
+    .object({ acknowledgements: z.number(), voters: z.array(z.number()), version: z.number() })
+    .nullable()
+    .describe('The rule in force: how many acknowledgements of which members a commit waits for'),
 });
 export const clusterView = clusterSummary.extend({ members: z.array(memberView) });
 export type ClusterView = z.output<typeof clusterView>;
@@ -175,7 +199,14 @@ export const failoverView = z.object({
   fromPrimary: z.number().nullable(),
   toPrimary: z.number().nullable(),
   fromEpoch: z.number(),
-  refusal: z.object({ code: z.string(), message: z.string() }).nullable(),
+  refusal: z
+    .object({ code: z.string(), message: z.string(), facts: z.record(z.string(), z.unknown()).optional() })
+    .nullable(),
+  options: z.object({
+    force: z.boolean().optional(),
+    acceptedLoss: z.string().optional(),
+    maxPauseMs: z.number().optional(),
+  }),
   fence: z.object({ layer: z.string(), detail: z.string(), at: z.number() }).nullable(),
   steps: z.array(z.object({ name: z.string(), at: z.number(), detail: z.string().optional() })),
   startedAt: z.number(),

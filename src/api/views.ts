@@ -11,7 +11,26 @@ export function clusterSummary(deps: ApiDeps, row: ClusterRow) {
   const { state, conditions } = stateOf(deps, row);
   const { id, name, epoch, primary, createdAt, deletedAt, spec } = row;
   const warnings = specWarnings(spec);
-  return { id, name, state, conditions: [...conditions], epoch, primary, createdAt, deletedAt, spec, warnings };
+  const { rule, cooldownUntil } = row;
+  return {
+    id,
+    name,
+    state,
+    conditions: [...conditions],
+    epoch,
+    primary,
+    createdAt,
+    deletedAt,
+    spec,
+    warnings,
+    automation: { mode: row.automation, until: row.automationUntil },
+    cooldownUntil,
+    durability: rule && {
+      acknowledgements: rule.k,
+      voters: rule.voters.map(({ ordinal }) => ordinal),
+      version: rule.version,
+    },
+  };
 }
 
 /** Before the controller has looked at a cluster its row says as much as is known. */

@@ -11,11 +11,13 @@ import type { VoterRule } from '../cluster/types.ts';
 import { firstRule, ruleAfterPromotion } from '../cluster/voters.ts';
 import { Refusal } from '../errors.ts';
 import { type FailoverInput, type FailoverProgress, failoverMachine } from '../machines/failover.ts';
-import { commitPrimary, setActivated } from '../store/clusters.ts';
+import { commitPrimary, setActivated, setCooldown } from '../store/clusters.ts';
 import { closeFailover, getFailover, recordFailover } from '../store/failovers.ts';
 import type { FailoverFacts, FailoverRow } from '../store/rows.ts';
+import { cooldownMs } from './automation.ts';
 import { type Context, emit } from './context.ts';
 import { type ClusterView, gather, isRunning, type MemberView, proofOfEnd } from './gather.ts';
+import { judge } from './judge.ts';
 import { lookUntil } from './wakes.ts';
 
 const timeoutsMs = {
@@ -102,6 +104,7 @@ async function fenceNothing(context: Context, { view, row }: Work): Promise<void
 async function fenceAndFreeze(context: Context, work: Work): Promise<void> {
   const { view, row } = work;
   const old = view.members.find((member) => member.ordinal === row.fromPrimary) ?? null;
+  if (old) assertMayFail(context, work, old);
   const voters = view.cluster.rule?.voters ?? [];
   const others = view.members.filter(
     (member) => member.ordinal !== row.fromPrimary && voters.some((voter) => voter.ordinal === member.ordinal),
@@ -118,6 +121,16 @@ async function fenceAndFreeze(context: Context, work: Work): Promise<void> {
       at: context.clock.now(),
     },
     reached,
+  });
+}
+
+/** A person who asks to fail over a primary that lives must say so: a switchover loses nothing and pauses shorter. */
+function assertMayFail(context: Context, { view, row }: Work, old: MemberView): void {
+  if (row.requestedBy === 'automation' || row.options.force) return;
+  const verdict = judge(context, view, old);
+  if (verdict.kind !== 'alive') return;
+  throw new Refusal('PRIMARY_HEALTHY', `member ${old.ordinal} is alive: ask for a switchover, or force the failover`, {
+    note: verdict.note,
   });
 }
 
@@ -221,6 +234,7 @@ async function choose(context: Context, args: Args): Promise<void> {
     isLastKnownFinal: false,
     candidate: row.candidate ?? undefined,
     preferences: [],
+    acceptedLoss: row.options.acceptedLoss,
   });
   if (choice.kind === 'refused') throw new Refusal(choice.code, choice.message, choice.facts);
   const detail = choice.warnings.map(({ message }) => message).join('; ');
@@ -362,7 +376,10 @@ async function repoint(
 async function close(context: Context, args: Args): Promise<void> {
   const { view, row, signal } = await begin(context, args);
   await closeFailover(context.store, context.leader, row.id, 'done');
-  const ms = context.clock.now() - row.startedAt;
+  if (row.kind === 'failover' && row.requestedBy === 'automation') {
+    await setCooldown(context.store, context.leader, view.cluster.id, context.clock.now() + cooldownMs);
+  }
+  const ms = (row.facts.activatedAt ?? context.clock.now()) - row.startedAt;
   await emit(
     context,
     'failover.done',
@@ -414,6 +431,7 @@ async function undo(
   const refusal = {
     code: isRefusal ? error.code : 'ABORTED',
     message: error instanceof Error ? error.message : 'a deadline passed before the commit point',
+    ...(isRefusal ? { facts: error.facts } : {}),
   };
   await closeFailover(context.store, context.leader, row.id, isRefusal ? 'refused' : 'aborted', refusal);
   await emit(context, isRefusal ? 'failover.refused' : 'failover.aborted', view.cluster, refusal.message, {

@@ -92,14 +92,16 @@ export function proofOfEnd(
 /** The primary is writable; a replica follows the primary of this epoch. */
 export function isInPlace(view: ClusterView, self: MemberView): boolean {
   const primary = primaryOf(view);
-  if (!primary?.bundle || !self.status) return false;
+  if (!primary || !self.status) return false;
   if (primary.ordinal === self.ordinal) return self.status.isWritable && self.status.epoch === view.cluster.epoch;
   const { replication } = self.status;
-  return (
-    replication !== null &&
-    replication.sourceHost === primary.bundle.ip &&
-    replication.sourcePort === primary.bundle.bundle.ports.mysql &&
-    replication.receiver !== 'off' &&
-    replication.applier === 'on'
-  );
+  return isFollowing(self, primary) && replication?.receiver !== 'off' && replication?.applier === 'on';
+}
+
+/** Its receiver points at this primary, whatever state it is in. */
+export function isFollowing({ status }: MemberView, primary: MemberView): boolean {
+  const { replication } = status ?? {};
+  if (!replication || !primary.bundle) return false;
+  const { ip, bundle } = primary.bundle;
+  return replication.sourceHost === ip && replication.sourcePort === bundle.ports.mysql;
 }

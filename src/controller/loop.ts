@@ -6,10 +6,12 @@
 import { type AnyActorLogic, type AnyActorRef, createActor } from 'xstate';
 import { setClusterGone } from '../store/clusters.ts';
 import { listFailovers, openFailover } from '../store/failovers.ts';
+import { keepCooldown, mayFailOver } from './automation.ts';
 import { provideBackup } from './backup-actors.ts';
 import { type Context, emit } from './context.ts';
 import { provideFailover } from './failover-actors.ts';
-import { type ClusterView, gather, isRunning, primaryOf, proofOfEnd } from './gather.ts';
+import { type ClusterView, gather, isRunning, primaryOf } from './gather.ts';
+import { judge } from './judge.ts';
 import { provideMember } from './member-actors.ts';
 import { provideRebuild } from './rebuild-actors.ts';
 import { stepVoters } from './voter-actor.ts';
@@ -80,6 +82,7 @@ export function startLoop(context: Context, clusterId: string, onView: (view: Cl
     for (const { id } of view.backups) ensureMachine(`backup.${id}`, logics.backup, { clusterId, backupId: id });
     for (const { id } of view.rebuilds) ensureMachine(`rebuild.${id}`, logics.rebuild, { clusterId, rebuildId: id });
     if (view.failover) return;
+    await keepCooldown(context, view);
     if (await openNeededFailover(context, view)) return wake();
     if (await stepVoters(context, view)) wake();
   }
@@ -160,10 +163,11 @@ async function openNeededFailover(context: Context, view: ClusterView): Promise<
   }
   const primary = primaryOf(view);
   if (!primary || view.members.length === 1) return false;
-  const proof = proofOfEnd(primary);
-  if (!proof) return false;
+  const verdict = judge(context, view, primary);
+  if (verdict.kind === 'alive' || (verdict.kind === 'suspected' && !verdict.isAgreed)) return false;
+  if (!mayFailOver(cluster, context.clock.now())) return false;
   const [newest] = await listFailovers(context.store, cluster.id);
   const wasTried = newest !== undefined && newest.fromEpoch === cluster.epoch && newest.outcome !== 'done';
   if (wasTried && context.clock.now() - (newest.endedAt ?? 0) < retryRefusedMs) return false;
-  return open('failover', `the primary has ended: ${proof.detail}`);
+  return open('failover', verdict.kind === 'dead' ? `${verdict.proof}: ${verdict.detail}` : verdict.missing);
 }

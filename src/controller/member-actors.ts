@@ -12,6 +12,7 @@ import { setBundleState } from '../store/bundles.ts';
 import { readClusterSecrets } from '../store/clusters.ts';
 import { listFailovers } from '../store/failovers.ts';
 import { markInitialised, setMemberBundle, setMemberFailure, setMemberPhase } from '../store/members.ts';
+import { mayFailOver } from './automation.ts';
 import { type Context, emit } from './context.ts';
 import { type ClusterView, gatherMember, isInPlace, isRunning, type MemberView, primaryOf } from './gather.ts';
 import { joinCluster } from './joining.ts';
@@ -174,6 +175,7 @@ async function mustWaitForFailover(context: Context, view: ClusterView, self: Me
     return view.failover !== null && view.failover.kind !== 'first' && view.failover.fromPrimary === self.ordinal;
   if (view.members.length === 1) return false;
   if (view.failover) return true;
+  if (!mayFailOver(view.cluster, context.clock.now())) return false;
   const [newest] = await listFailovers(context.store, view.cluster.id);
   const wasRefused = newest !== undefined && newest.fromEpoch === view.cluster.epoch && newest.outcome !== 'done';
   return !(wasRefused && newest.endedAt !== null && newest.endedAt >= (self.launch?.createdAt ?? 0));

@@ -6,7 +6,7 @@ import { writeEvent } from './events.ts';
 import type { ClusterRow, ClusterSecrets, Leader } from './rows.ts';
 import { seal, unseal } from './secrets.ts';
 import { allRows, findRow, json, run } from './sql.ts';
-import { type Store, takeNumbers, transaction, transactionAs } from './store.ts';
+import { checkLeader, type Store, takeNumbers, transaction, transactionAs } from './store.ts';
 
 const clusterRow = z
   .object({
@@ -20,6 +20,9 @@ const clusterRow = z
     primaryOrdinal: z.number().nullable(),
     rule: json(ruleColumn).nullable(),
     activatedAt: z.number().nullable(),
+    automation: z.enum(['on', 'off']),
+    automationUntil: z.number().nullable(),
+    cooldownUntil: z.number().nullable(),
   })
   .transform(({ primaryOrdinal, ...row }): ClusterRow => ({ ...row, primary: primaryOrdinal }));
 
@@ -197,6 +200,35 @@ export function setActivated(
 ): Promise<boolean> {
   const sql = 'UPDATE cluster SET activated_at = ? WHERE id = ? AND epoch = ? AND activated_at IS NULL';
   return transactionAs(store, leader, () => run(store, sql, at, clusterId, epoch) > 0);
+}
+
+/** A person's word: what happens by itself. `until` (UTC ms) ends an `off`. Refusal: NOT_FOUND. */
+export function setAutomation(
+  store: Store,
+  id: string,
+  change: { readonly mode: 'on' | 'off'; readonly until: number | null },
+): Promise<ClusterRow> {
+  return transaction(store, () => {
+    run(store, 'UPDATE cluster SET automation = ?, automation_until = ? WHERE id = ?', change.mode, change.until, id);
+    return getById(store, id);
+  });
+}
+
+/** A person's word: another durability. The voters are led there step by step. Refusal: NOT_FOUND. */
+export function setDurability(store: Store, id: string, durability: ClusterSpec['durability']): Promise<ClusterRow> {
+  return transaction(store, () => {
+    const spec = { ...getById(store, id).spec, durability };
+    run(store, 'UPDATE cluster SET spec = ? WHERE id = ?', JSON.stringify(spec), id);
+    return getById(store, id);
+  });
+}
+
+/** No automatic failover before `until`; null ends the wait. By the controller, or by a person without a leader. */
+export function setCooldown(store: Store, leader: Leader | null, id: string, until: number | null): Promise<void> {
+  return transaction(store, () => {
+    if (leader) checkLeader(store, leader);
+    run(store, 'UPDATE cluster SET cooldown_until = ? WHERE id = ?', until, id);
+  });
 }
 
 /** Refusal: NOT_FOUND. Throws when the key is another one. */

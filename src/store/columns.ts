@@ -1,7 +1,7 @@
 /** Shapes of the JSON columns: what is read back is checked like any other input. */
 import { z } from 'zod';
 import type { Bundle, ClusterSpec, VoterRule } from '../cluster/types.ts';
-import type { ClusterSecrets, FailoverFacts, Step } from './rows.ts';
+import type { ClusterSecrets, FailoverFacts, FailoverOptions, Step } from './rows.ts';
 
 const volume = z.object({ type: z.enum(['root', 'path', 'mount']), sizeMb: z.number() });
 
@@ -21,6 +21,12 @@ export const ruleColumn: z.ZodType<VoterRule> = z.object({
   voters: z.array(z.object({ ordinal: z.int(), incarnation: z.string() })),
   base: z.string().optional(),
   k: z.int(),
+});
+
+export const optionsColumn: z.ZodType<FailoverOptions> = z.object({
+  force: z.boolean().optional(),
+  acceptedLoss: z.string().optional(),
+  maxPauseMs: z.number().optional(),
 });
 
 const placedVolume = z.object({ ...volume.shape, path: z.string().nullable(), persistenceId: z.string() });
@@ -54,7 +60,11 @@ export const stepsColumn: z.ZodType<Step[]> = z.array(
   z.object({ name: z.string(), at: z.number(), detail: z.string().exactOptional() }),
 );
 
-export const refusalColumn = z.object({ code: z.string(), message: z.string() });
+export const refusalColumn = z.object({
+  code: z.string(),
+  message: z.string(),
+  facts: z.record(z.string(), z.unknown()).optional(),
+});
 
 const account = z.object({ user: z.string(), password: z.string() });
 

@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { Refusal } from '../errors.ts';
-import { factsColumn, refusalColumn, stepsColumn } from './columns.ts';
+import { factsColumn, optionsColumn, refusalColumn, stepsColumn } from './columns.ts';
 import { getChangeableCluster } from './guards.ts';
-import type { FailoverFacts, FailoverRow, Leader, Step } from './rows.ts';
+import type { FailoverFacts, FailoverOptions, FailoverRow, Leader, Step } from './rows.ts';
 import { allRows, findRow, json, run } from './sql.ts';
 import { checkLeader, type Store, transaction, transactionAs } from './store.ts';
 
@@ -21,6 +21,9 @@ const failoverRow: z.ZodType<FailoverRow> = z.object({
   fromEpoch: z.number(),
   outcome: z.enum(['open', 'done', 'refused', 'aborted']),
   refusal: json(refusalColumn).nullable(),
+  options: json(optionsColumn)
+    .nullable()
+    .transform((options) => options ?? {}),
   facts: json(factsColumn),
   steps: json(stepsColumn),
   startedAt: z.number(),
@@ -34,6 +37,7 @@ export interface NewFailover {
   readonly reason: string;
   readonly requestedBy: string;
   readonly candidate?: number | null;
+  readonly options?: FailoverOptions;
   /** Whom and which epoch the caller believes in; checked with the intent, in one transaction. */
   readonly ifPrimary?: number;
   readonly ifEpoch?: number;
@@ -57,8 +61,8 @@ export function openFailover(store: Store, input: NewFailover): Promise<Failover
     run(
       store,
       `INSERT INTO failover (id, cluster_id, open_key, kind, reason, requested_by, candidate, from_primary, from_epoch,
-         outcome, facts, steps, started_at)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', '{}', '[]', ?)`,
+         outcome, options, facts, steps, started_at)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, '{}', '[]', ?)`,
       input.id,
       input.clusterId,
       input.clusterId,
@@ -68,6 +72,7 @@ export function openFailover(store: Store, input: NewFailover): Promise<Failover
       input.candidate ?? null,
       cluster.primaryOrdinal,
       cluster.epoch,
+      JSON.stringify(input.options ?? {}),
       store.clock.now(),
     );
     return get(store, input.id);
@@ -141,13 +146,13 @@ export function closeFailover(
   leader: Leader,
   id: string,
   outcome: Exclude<FailoverRow['outcome'], 'open'>,
-  refusal?: { readonly code: string; readonly message: string } | null,
+  refusal?: FailoverRow['refusal'],
 ): Promise<boolean> {
   return transactionAs(store, leader, () => {
     get(store, id);
     const sql = `UPDATE failover SET outcome = ?, refusal = ?, ended_at = ?, open_key = NULL
       WHERE id = ? AND outcome = 'open'`;
-    const refusalText = refusal ? JSON.stringify({ code: refusal.code, message: refusal.message }) : null;
+    const refusalText = refusal ? JSON.stringify(refusal) : null;
     return run(store, sql, outcome, refusalText, store.clock.now(), id) > 0;
   });
 }

@@ -24,6 +24,11 @@ export interface ClusterRow {
   readonly rule: VoterRule | null;
   /** When the primary of this epoch was first seen writable; endpoints are announced from then on. */
   readonly activatedAt: number | null;
+  /** A person's word on what happens by itself; `off` with `until` ends by itself. */
+  readonly automation: 'on' | 'off';
+  readonly automationUntil: number | null;
+  /** No automatic failover begins before; null when none happened lately. */
+  readonly cooldownUntil: number | null;
 }
 
 export interface MemberRow {
@@ -105,12 +110,27 @@ export interface FailoverRow {
   readonly toPrimary: number | null;
   readonly fromEpoch: number;
   readonly outcome: 'open' | 'done' | 'refused' | 'aborted';
-  readonly refusal: { readonly code: string; readonly message: string } | null;
+  readonly refusal: {
+    readonly code: string;
+    readonly message: string;
+    readonly facts?: Readonly<Record<string, unknown>> | undefined;
+  } | null;
+  readonly options: FailoverOptions;
   /** Facts that the machine resumes from: what was frozen, chosen, committed. Stored before the machine moves on. */
   readonly facts: FailoverFacts;
   readonly steps: readonly Step[];
   readonly startedAt: number;
   readonly endedAt: number | null;
+}
+
+/** What a person asked for beyond the kind. */
+export interface FailoverOptions {
+  /** Fail over although the primary is alive. */
+  readonly force?: boolean | undefined;
+  /** The statement of a loss, quoted from a refusal or a dry run. */
+  readonly acceptedLoss?: string | undefined;
+  /** Switchover: the longest time without writes; running writers are ended then. Default 5000. */
+  readonly maxPauseMs?: number | undefined;
 }
 
 export interface FailoverFacts {

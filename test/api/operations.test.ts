@@ -1,6 +1,7 @@
 import { afterEach, expect, test } from 'vitest';
 import { closeBackup } from '../../src/store/backups.ts';
 import { listBundles, setBundleState } from '../../src/store/bundles.ts';
+import { setCooldown } from '../../src/store/clusters.ts';
 import { closeFailover, recordFailover } from '../../src/store/failovers.ts';
 import { lead } from '../../src/store/leadership.ts';
 import { aRequest, aServingCluster, aWorld, closeWorlds, type World } from './helper.ts';
@@ -42,7 +43,7 @@ test.each([
   ['an epoch that has passed', { ifEpoch: 7 }, 409, 'PRECONDITION'],
   ['a member that is not there', { candidate: 8 }, 400, 'BAD_REQUEST'],
   ['the primary itself', { candidate: 0 }, 400, 'BAD_REQUEST'],
-  ['a loss of data', { acceptDataLoss: { statement: 'abc' } }, 501, 'NOT_SUPPORTED'],
+  ['a pause that is none', { maxPauseMs: 1 }, 400, 'BAD_REQUEST'],
   ['no reason', { reason: ' ' }, 400, 'BAD_REQUEST'],
 ])('a failover with %s is refused', async (_, change, status, code) => {
   const world = await aWorld();
@@ -130,9 +131,32 @@ test('what is not done yet says so', async () => {
   await aServingCluster(world);
 
   const restart = await post(world, 'orders/members/1/restart');
-  const patch = await world.app.inject({ method: 'PATCH', url: '/v1/clusters/orders', payload: { members: 5 } });
 
-  for (const answer of [restart, patch]) expect(answer.json()).toMatchObject({ status: 501, code: 'NOT_SUPPORTED' });
+  expect(restart.json()).toMatchObject({ status: 501, code: 'NOT_SUPPORTED' });
+});
+
+test('a person changes durability and automation, and releases the cooldown', async () => {
+  const world = await aWorld();
+  const id = await aServingCluster(world);
+  await setCooldown(world.store, null, id, 999);
+  const patch = async (payload: object) =>
+    (await world.app.inject({ method: 'PATCH', url: '/v1/clusters/orders', payload })).json();
+
+  const off = await patch({ automation: { mode: 'off', until: 5000 } });
+  const weaker = await patch({ durability: 'async', cooldown: null });
+  const scaled = await patch({ members: 5 });
+  const empty = await patch({});
+
+  expect(off).toMatchObject({ automation: { mode: 'off', until: 5000 }, cooldownUntil: 999 });
+  expect(weaker).toMatchObject({ spec: { durability: 'async' }, cooldownUntil: null });
+  for (const answer of [scaled, empty]) expect(answer).toMatchObject({ status: 400, code: 'BAD_REQUEST' });
+  const told = (await world.app.inject('/v1/events'))
+    .json()
+    .events.filter((event: { kind: string }) => event.kind === 'cluster.changed');
+  expect(told.map((event: { message: string }) => event.message)).toEqual([
+    'automation off until 1970-01-01T00:00:05.000Z',
+    'durability async, cooldown released',
+  ]);
 });
 
 test('events can be paged and cut to one cluster', async () => {

@@ -103,7 +103,10 @@ test('many processes may make the store at once', async () => {
 
   expect(new Set(ids).size).toBe(1);
   const db = new DatabaseSync(path);
-  expect(db.prepare('SELECT number, name FROM migration').all()).toEqual([{ number: 1, name: '0001-store.sql' }]);
+  expect(db.prepare('SELECT number, name FROM migration').all()).toEqual([
+    { number: 1, name: '0001-store.sql' },
+    { number: 2, name: '0002-automation.sql' },
+  ]);
   db.close();
 });
 

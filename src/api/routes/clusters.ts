@@ -1,7 +1,19 @@
+import type { z } from 'zod';
 import { fillSpec, specWarnings } from '../../cluster/spec.ts';
 import type { ClusterSpec } from '../../cluster/types.ts';
 import { Refusal } from '../../errors.ts';
-import { findCluster, insertCluster, listClusters, markClusterDeleted } from '../../store/clusters.ts';
+import {
+  findCluster,
+  getCluster,
+  insertCluster,
+  listClusters,
+  markClusterDeleted,
+  setAutomation,
+  setCooldown,
+  setDurability,
+} from '../../store/clusters.ts';
+import { addEvent } from '../../store/events.ts';
+import type { ClusterRow } from '../../store/rows.ts';
 import type { ApiDeps, App } from '../deps.ts';
 import { getClusterNamed, getClusterToChange } from '../lookups.ts';
 import { BadRequest } from '../problems.ts';
@@ -106,10 +118,28 @@ export function addClusterChanges(app: App, deps: ApiDeps): void {
     method: 'PATCH',
     url: '/v1/clusters/:name',
     config: { role: 'team' },
-    schema: { tags: ['clusters'], summary: 'Not supported yet', params: schemas.clusterParams },
+    schema: {
+      tags: ['clusters'],
+      summary: 'Change the durability, what happens by itself, or release the cooldown',
+      params: schemas.clusterParams,
+      querystring: schemas.noQuery,
+      body: schemas.patchBody,
+      response: { 200: schemas.clusterView },
+    },
     handler: async (request) => {
-      await getClusterToChange(deps.store, request.params.name);
-      throw new Refusal('NOT_SUPPORTED', 'A cluster cannot be changed yet.');
+      const row = await getClusterToChange(deps.store, request.params.name);
+      const changed = await change(deps, row, request.body);
+      request.log.info({ cluster: row.name, by: request.requestedBy, change: request.body }, 'cluster changed');
+      const data = { by: request.requestedBy, change: request.body };
+      await addEvent(deps.store, {
+        kind: 'cluster.changed',
+        clusterId: row.id,
+        cluster: row.name,
+        message: describe(request.body),
+        data,
+      });
+      deps.wake(row.id);
+      return clusterView(deps, changed);
     },
   });
 
@@ -167,4 +197,29 @@ export function addEndpointRoutes(app: App, deps: ApiDeps, streams: Streams): vo
       return reply;
     },
   });
+}
+
+type Patch = z.infer<typeof schemas.patchBody>;
+
+/** Scaling and other parts of the specification are not among the fields, so they answer 400 with their path. */
+async function change({ store }: ApiDeps, row: ClusterRow, patch: Patch): Promise<ClusterRow> {
+  const { durability, automation } = patch;
+  if (durability !== undefined) {
+    const filled = fillSpec({ ...row.spec, durability });
+    if (filled.kind === 'faulty') throw new BadRequest(filled.faults);
+    await setDurability(store, row.id, durability);
+  }
+  if (automation) await setAutomation(store, row.id, { mode: automation.mode, until: automation.until ?? null });
+  if (patch.cooldown === null) await setCooldown(store, null, row.id, null);
+  return getCluster(store, row.id);
+}
+
+function describe({ durability, automation, cooldown }: Patch): string {
+  return [
+    ...(durability ? [`durability ${durability}`] : []),
+    ...(automation
+      ? [`automation ${automation.mode}${automation.until ? ` until ${new Date(automation.until).toISOString()}` : ''}`]
+      : []),
+    ...(cooldown === null ? ['cooldown released'] : []),
+  ].join(', ');
 }

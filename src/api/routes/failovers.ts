@@ -23,8 +23,7 @@ export function addFailoverRoutes(app: App, deps: ApiDeps): void {
     },
     handler: async (request, reply) => {
       const cluster = await getClusterToChange(store, request.params.name);
-      const { kind, candidate, ifPrimary, ifEpoch, reason, acceptDataLoss } = request.body;
-      if (acceptDataLoss) throw new Refusal('NOT_SUPPORTED', 'Going on with a loss of data cannot be asked for yet.');
+      const { kind, candidate, ifPrimary, ifEpoch, reason, acceptDataLoss, force, maxPauseMs } = request.body;
       await checkCandidate(deps, cluster, candidate);
       const row = await openFailover(store, {
         id: deps.newId(),
@@ -33,6 +32,7 @@ export function addFailoverRoutes(app: App, deps: ApiDeps): void {
         reason,
         requestedBy: request.requestedBy,
         candidate: candidate ?? null,
+        options: { force, acceptedLoss: acceptDataLoss?.statement, maxPauseMs },
         ...(ifPrimary === undefined ? {} : { ifPrimary }),
         ...(ifEpoch === undefined ? {} : { ifEpoch }),
       });

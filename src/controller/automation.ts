@@ -1,0 +1,38 @@
+/**
+ * What happens by itself. A person may switch automation off; after an automatic failover a cooldown keeps the next one
+ * off until the cluster was whole for that long. While automation may not fail over, a dead primary is started again in
+ * its own epoch. Everything else goes on: members are started, they join, voters are kept.
+ */
+import { setCooldown } from '../store/clusters.ts';
+import type { ClusterRow } from '../store/rows.ts';
+import type { Context } from './context.ts';
+import { type ClusterView, isInPlace } from './gather.ts';
+
+export const cooldownMs = 300_000;
+/** The cooldown is pushed on while the cluster is not whole, and written only when it moved by this much. */
+const writeEveryMs = 30_000;
+
+export function isAutomationOn({ automation, automationUntil }: ClusterRow, now: number): boolean {
+  return automation === 'on' || (automationUntil !== null && automationUntil <= now);
+}
+
+export function mayFailOver(cluster: ClusterRow, now: number): boolean {
+  return isAutomationOn(cluster, now) && (cluster.cooldownUntil === null || cluster.cooldownUntil <= now);
+}
+
+/** True when the row changed. A cooldown ends by itself once the cluster was whole for its whole length. */
+export async function keepCooldown(context: Context, view: ClusterView): Promise<boolean> {
+  const { cluster, members } = view;
+  const now = context.clock.now();
+  const { cooldownUntil } = cluster;
+  if (cooldownUntil === null) return false;
+  if (cooldownUntil <= now) {
+    await setCooldown(context.store, context.leader, cluster.id, null);
+    return true;
+  }
+  const isWhole = members.every((member) => isInPlace(view, member));
+  const next = now + cooldownMs;
+  if (isWhole || next - cooldownUntil < writeEveryMs) return false;
+  await setCooldown(context.store, context.leader, cluster.id, next);
+  return true;
+}

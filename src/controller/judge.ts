@@ -1,0 +1,37 @@
+/** What the three witnesses of a cluster's primary say now, put before cluster/detection.ts. */
+import { judgePrimary, type PrimaryObservations, type ReplicaWitness, type Verdict } from '../cluster/detection.ts';
+import type { Context } from './context.ts';
+import { type ClusterView, isFollowing, isRunning, type MemberView } from './gather.ts';
+
+export function judge(context: Context, view: ClusterView, primary: MemberView): Verdict {
+  return judgePrimary(observe(context, view, primary));
+}
+
+function observe(context: Context, view: ClusterView, primary: MemberView): PrimaryObservations {
+  const { launch, status, isConnected } = primary;
+  const brokenAt = launch ? context.executors.brokenSince(launch.taskId) : null;
+  const others = view.members.filter(({ ordinal }) => ordinal !== primary.ordinal);
+  return {
+    containerEnded: launch && launch.endedAt !== null ? `${launch.taskState} ${launch.taskReason ?? ''}`.trim() : null,
+    executor:
+      isConnected && status
+        ? {
+            instance: status.instance,
+            reason: status.reason?.message ?? null,
+            isWritable: status.isWritable,
+            heartbeatPending: status.heartbeatPending ?? null,
+            probeFailing: status.probeFailing ?? null,
+          }
+        : null,
+    executorSilentForMs: brokenAt === null ? 0 : context.clock.now() - brokenAt,
+    replicas: others.flatMap((member) => witness(member, primary)),
+    replicaCount: others.length,
+  };
+}
+
+/** A replica that is reached and follows this primary. */
+function witness(member: MemberView, primary: MemberView): ReplicaWitness[] {
+  const { status, ordinal } = member;
+  if (!member.isConnected || !status?.replication || !isRunning(member) || !isFollowing(member, primary)) return [];
+  return [{ ordinal, receiver: status.replication.receiver, heardMsAgo: status.replication.heardMsAgo ?? null }];
+}
