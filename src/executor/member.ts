@@ -16,7 +16,7 @@ import { pathsOf } from './member-files.ts';
 import { createTransientState, type MemberStateFile, openMemberState } from './member-state.ts';
 import { rebuild } from './rebuild.ts';
 import * as roles from './roles.ts';
-import { openRunDirectory } from './run-directory.ts';
+import { openRunDirectory, removeRunDirectory } from './run-directory.ts';
 import { createStatusKeeper } from './status.ts';
 import { findForeign, type Marker, openVolume, readMarker, type Volume } from './volumes.ts';
 
@@ -264,5 +264,8 @@ async function shutDown(context: MemberContext, queue: CommandQueue, graceMs: nu
   queue.abortAll(new Refusal('SUPERSEDED', 'the task ends'));
   context.workAbort?.abort(new Refusal('SUPERSEDED', 'the task ends'));
   await context.workEnded;
-  return queue.runExclusive(() => stop(context, graceMs));
+  const isClean = await queue.runExclusive(() => stop(context, graceMs));
+  // Keys are in it, and nobody looks for them once the member is gone.
+  await removeRunDirectory(context.paths.runDir);
+  return isClean;
 }

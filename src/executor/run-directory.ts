@@ -19,3 +19,8 @@ export async function openRunDirectory(root: string, volumePath: string): Promis
   await mkdir(path, { mode: 0o700 });
   return path;
 }
+
+/** At the end of a task: mysqld has ended, and a next launch makes it anew. */
+export async function removeRunDirectory(path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true });
+}
