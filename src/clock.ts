@@ -30,3 +30,19 @@ export function delay(clock: Clock, ms: number, signal?: AbortSignal): Promise<v
     signal?.addEventListener('abort', onAbort, { once: true });
   });
 }
+
+/** The same clock, whose timers never throw: what they throw goes to `onError`. */
+export function guardedClock(clock: Clock, onError: (error: unknown) => void): Clock {
+  const guard = (fn: () => void) => () => {
+    try {
+      fn();
+    } catch (error) {
+      onError(error);
+    }
+  };
+  return {
+    now: () => clock.now(),
+    setTimeout: (fn, timeoutMs) => clock.setTimeout(guard(fn), timeoutMs),
+    clearTimeout: (timer) => clock.clearTimeout(timer),
+  };
+}

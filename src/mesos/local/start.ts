@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import type { Server } from 'node:http';
 import { join } from 'node:path';
-import type { Clock } from '../../clock.ts';
+import { type Clock, guardedClock } from '../../clock.ts';
 import type { Logger } from '../../log.ts';
 import { processExited } from './core/agent.ts';
 import { startCluster, stopCluster } from './core/cluster.ts';
@@ -142,10 +142,14 @@ async function listenAll(parts: Parts): Promise<Address> {
 
 function startCore(parts: Parts, { ip, port }: Address): Faults {
   const { options, settings, streams, processes } = parts;
+  // What fails in a timer may come from what arrived over HTTP: it is logged and does not end the process.
+  const clock = guardedClock(options.clock, (error) =>
+    options.log.error({ err: error }, 'mesos-local failed in a timer'),
+  );
   const { credentials = null } = options;
   const registryPath = join(options.workDir, 'master', 'registry.json');
   const cluster = startCluster({
-    clock: options.clock,
+    clock,
     newId: options.newId,
     warn: (fields, message) => options.log.warn(fields, message),
     masterOptions: { ip, port, version: VERSION, roles: options.roles ?? null, ...settings },
@@ -170,9 +174,12 @@ function startCore(parts: Parts, { ip, port }: Address): Faults {
     faults: options.allowFaultsOverHttp ? answerFaults : null,
   };
   for (const agent of parts.located) {
-    const own = createProcesses(options.clock, (containerId, status) => {
-      const core = cluster.seats.get(agent.key)?.core;
-      if (core) processExited(core, containerId, status);
+    const own = createProcesses(clock, (containerId, status) => {
+      // Through the clock: guarded, and in order with what else happens.
+      clock.setTimeout(() => {
+        const core = cluster.seats.get(agent.key)?.core;
+        if (core) processExited(core, containerId, status);
+      }, 0);
     });
     processes.set(agent.key, own);
     cluster.seats.set(agent.key, {

@@ -377,3 +377,38 @@ test('a task with a command of its own runs, ends and is accounted for', async (
   expect(readFileSync(join(sandbox('c1'), 'stdout'), 'utf8')).toBe('hello\n');
   expect(scheduler.events.some(({ type }) => type === 'FAILURE')).toBe(false);
 });
+
+test('hostile launches fail in words and harm nobody', async () => {
+  await start();
+  const scheduler = await connect({
+    ...frameworkInfo,
+    offer_filters: { mysql: { min_allocatable_resources: { quantities: 7 } } },
+  });
+  const offered = await scheduler.waitFor(({ type }) => type === 'OFFERS');
+  const [offer] = offered.offers.offers;
+  const scalar = (name: string, value: number) => ({ name, type: 'SCALAR', scalar: { value } });
+  const task = (id: string, command: Record<string, unknown>) => ({
+    name: id,
+    task_id: { value: id },
+    agent_id: offer.agent_id,
+    resources: [scalar('cpus', 0.1), scalar('mem', 32)],
+    executor: { executor_id: { value: id }, command, resources: [] },
+  });
+  const task_infos = [
+    task('nul', { value: 'a\0b' }),
+    task('nothing', { shell: false, value: '/does/not/exist' }),
+    task('..', { value: 'x' }),
+    task('__proto__', { value: 'exit 0' }),
+  ];
+  await scheduler.call({
+    type: 'ACCEPT',
+    accept: { offer_ids: [offer.id], operations: [{ type: 'LAUNCH', launch: { task_infos } }] },
+  });
+
+  await scheduler.update('nul', 'TASK_FAILED');
+  await scheduler.update('nothing', 'TASK_FAILED');
+  await scheduler.update('..', 'TASK_ERROR');
+  const deep = `${'{"a":'.repeat(20_000)}1${'}'.repeat(20_000)}`;
+  expect((await post(`${mesos!.masterUrl}/api/v1/scheduler`, deep)).status).toBeGreaterThanOrEqual(400);
+  expect((await post(`${mesos!.masterUrl}/api/v1`, { type: 'GET_HEALTH' })).status).toBe(200);
+});

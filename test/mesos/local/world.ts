@@ -1,13 +1,13 @@
 /** The core with a clock of its own and imitated effects: no sockets, no processes, no waiting. */
 import type { Clock } from '../../../src/clock.ts';
-import { processExited } from '../../../src/mesos/local/core/agent.ts';
-import type { AgentCheckpoint, Fork, StartedProcess } from '../../../src/mesos/local/core/agent-state.ts';
-import { type AgentPlace, type Cluster, startCluster } from '../../../src/mesos/local/core/cluster.ts';
 import {
   executorDisconnected,
+  processExited,
   subscribeExecutor,
   updateFromExecutor,
-} from '../../../src/mesos/local/core/executor-calls.ts';
+} from '../../../src/mesos/local/core/agent.ts';
+import type { AgentCheckpoint, Fork, StartedProcess } from '../../../src/mesos/local/core/agent-state.ts';
+import { type AgentPlace, type Cluster, startCluster } from '../../../src/mesos/local/core/cluster.ts';
 import { disconnect, subscribe } from '../../../src/mesos/local/core/frameworks.ts';
 import { decideSchedulerRequest, type MasterDoor } from '../../../src/mesos/local/core/http-table.ts';
 import { call, emptyRegistry } from '../../../src/mesos/local/core/master.ts';

@@ -28,6 +28,13 @@ import {
 import type { TaskReport, ToAgent, ToMaster } from './messages.ts';
 import { acknowledged, resendUpdates, stopRetries } from './updates.ts';
 
+export {
+  executorDisconnected,
+  messageFromExecutor,
+  subscribeExecutor,
+  updateFromExecutor,
+} from './executor-calls.ts';
+
 const REGISTER_RETRY_MS = 1000;
 
 export interface AgentSetup {

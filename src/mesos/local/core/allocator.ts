@@ -3,6 +3,7 @@
  * activated, agent added or its total updated, unavailability updated, REVIVE. Nothing else may hurry: not a task's
  * end, not DECLINE, not a filter that ran out, not an agent that reconnects.
  */
+import { z } from 'zod';
 import { add, contains, findRest, normalise, subtract, toFixedPoint, withoutAllocation } from '../../resources.ts';
 import type { FrameworkInfo, Resource } from '../../types.ts';
 import { type Agent, type Framework, hasCapability, type Master, type Offer, rolesOf, sendTo } from './master-state.ts';
@@ -59,15 +60,22 @@ function isOfferable(resource: Resource, framework: Framework, role: string): bo
   return role === reserved || role.startsWith(`${reserved}/`);
 }
 
+const offerFilter = z.object({
+  min_allocatable_resources: z.object({
+    quantities: z
+      .array(z.object({ quantities: z.record(z.string(), z.object({ value: z.number() })).default({}) }))
+      .default([]),
+  }),
+});
+
+/** null: everything is worth an offer. What cannot be read counts as absent. */
 function minAllocatable(info: FrameworkInfo, role: string): readonly Quantities[] | null {
-  const filter = info.offer_filters?.[role] as
-    | { min_allocatable_resources?: { quantities?: { quantities?: Record<string, { value?: number }> }[] } }
-    | undefined;
-  if (!filter?.min_allocatable_resources) return DEFAULT_MIN_ALLOCATABLE;
-  const quantities = filter.min_allocatable_resources.quantities ?? [];
+  const filter = offerFilter.safeParse(info.offer_filters?.[role]);
+  if (!filter.success) return DEFAULT_MIN_ALLOCATABLE;
+  const { quantities } = filter.data.min_allocatable_resources;
   if (quantities.length === 0) return null;
   return quantities.map((entry) =>
-    Object.fromEntries(Object.entries(entry.quantities ?? {}).map(([name, { value }]) => [name, value ?? 0])),
+    Object.fromEntries(Object.entries(entry.quantities).map(([name, { value }]) => [name, value])),
   );
 }
 

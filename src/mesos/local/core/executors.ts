@@ -80,7 +80,13 @@ export function runTask(
     startExecutor(agent, executor, task);
     return;
   }
-  linkVolumes(agent, executor, task.resources);
+  try {
+    linkVolumes(agent, executor, task.resources);
+  } catch (error) {
+    const problem = `Failed to link volumes: ${error instanceof Error ? error.message : error}`;
+    endTask(agent, executor, record, 'TASK_FAILED', 'REASON_CONTAINER_UPDATE_FAILED', problem);
+    return;
+  }
   deliver(agent, executor, record);
 }
 
@@ -110,9 +116,14 @@ function startExecutor(agent: AgentCore, executor: ExecutorRecord, task: TaskInf
   const { effects, clock, options } = agent;
   const live = newLive('registering');
   agent.live.set(keyOf(executor), live);
-  effects.makeDirectory(executor.directory);
-  effects.symlink(executor.directory, `${executor.directory.slice(0, executor.directory.lastIndexOf('/'))}/latest`);
-  linkVolumes(agent, executor, [...executor.info.resources, ...task.resources]);
+  try {
+    effects.makeDirectory(executor.directory);
+    effects.symlink(executor.directory, `${executor.directory.slice(0, executor.directory.lastIndexOf('/'))}/latest`);
+    linkVolumes(agent, executor, [...executor.info.resources, ...task.resources]);
+  } catch (error) {
+    failLaunch(agent, executor, `Failed to prepare the sandbox: ${error instanceof Error ? error.message : error}`);
+    return;
+  }
   if (!executor.isCommand)
     // Counts from here: fetching is part of it.
     live.registrationTimer = clock.setTimeout(() => {

@@ -11,7 +11,7 @@ import {
 } from '../../resources.ts';
 import type { ExecutorInfo, FrameworkInfo, Resource, TaskInfo } from '../../types.ts';
 import { allocated } from './allocator.ts';
-import { type Agent, type Framework, hasCapability, type Master, rolesOf, taskKey } from './master-state.ts';
+import { type Agent, type Framework, type Master, rolesOf, taskKey } from './master-state.ts';
 
 const MAX_ID_LENGTH = 255;
 
@@ -282,6 +282,3 @@ function findShortage(task: TaskInfo, { framework, agent, role, remaining }: Tas
   if (contains(remaining, total)) return null;
   return `Total resources ${formatResources(allocated(total, role))} required by task and its executor is more than available ${formatResources(allocated(remaining, role))}`;
 }
-
-export const isRefinementCapable = (framework: Framework): boolean =>
-  hasCapability(framework, 'RESERVATION_REFINEMENT');

@@ -1,13 +1,8 @@
 /** The paths of master and agents over real HTTP. Decisions are the core's; here is only the wire. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { executorDisconnected, messageFromExecutor, subscribeExecutor, updateFromExecutor } from '../core/agent.ts';
 import { type AgentCore, keyOf } from '../core/agent-state.ts';
 import type { Cluster } from '../core/cluster.ts';
-import {
-  executorDisconnected,
-  messageFromExecutor,
-  subscribeExecutor,
-  updateFromExecutor,
-} from '../core/executor-calls.ts';
 import { disconnect, subscribe } from '../core/frameworks.ts';
 import {
   answer,

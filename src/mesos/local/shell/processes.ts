@@ -135,25 +135,24 @@ export function createProcesses(clock: Clock, onExit: (containerId: string, stat
 }
 
 function spawnDetached({ command, directory, environment }: Fork): ChildProcess | null {
-  const out = openSync(`${directory}/stdout`, 'a');
-  const err = openSync(`${directory}/stderr`, 'a');
   const isShell = command.shell ?? true;
   const value = command.value ?? '';
   const [file, args] = isShell ? ['/bin/sh', ['-c', value]] : [value, (command.arguments ?? []).slice(1)];
+  const files: number[] = [];
   try {
+    for (const name of ['stdout', 'stderr']) files.push(openSync(`${directory}/${name}`, 'a'));
     const child = spawn(file, args, {
       cwd: directory,
       env: { PATH: process.env['PATH'] ?? DEFAULT_PATH, PWD: directory, ...environment },
       detached: true,
-      stdio: ['ignore', out, err],
+      stdio: ['ignore', ...files],
       ...(isShell ? {} : { argv0: command.arguments?.[0] ?? value }),
     });
     child.on('error', () => undefined); // seen as the missing pid
     return child;
   } catch {
-    return null; // a file name that no system call takes
+    return null; // a name that no system call takes, or a volume that is linked as `stdout`
   } finally {
-    closeSync(out);
-    closeSync(err);
+    for (const each of files) closeSync(each);
   }
 }
