@@ -7,7 +7,7 @@ import { KeyObject, type webcrypto } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
 import { type Certificate, fingerprintOf } from './self-signed.ts';
 
-export { type Certificate, createSelfSigned, fingerprintOf } from './self-signed.ts';
+export { type Certificate, createSelfSigned } from './self-signed.ts';
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const YEAR_MS = 365 * 24 * 3600 * 1000;

@@ -1,11 +1,7 @@
 /** `node src/executor/main.ts`: what Mesos runs. The environment is the agent's, with SELVEDGE_* from the command. */
-import { setFlagsFromString } from 'node:v8';
 import { realClock } from '../clock.ts';
 import { createLogger } from '../log.ts';
 import { runExecutor } from './executor.ts';
-
-// Collect often rather than grow: an executor is idle nearly always and shares its agent's memory with mysqld.
-setFlagsFromString('--heap-growing-percent=10');
 
 const entropy = (bytes: number) => crypto.getRandomValues(Buffer.alloc(bytes));
 
