@@ -118,7 +118,7 @@ function explainKept({ report, stage }: Run, { user, password }: Login): void {
     npx selvedge endpoints ${steps.clusterName} --api ${plane.apiUrl}
   Log in to MySQL over TLS as ${user} with password ${password}
   Stop it:
-    npx selvedge rm ${steps.clusterName} --wait --api ${plane.apiUrl} && kill ${plane.pid()} && rm -r ${plane.dataDir}`);
+    npx selvedge rm ${steps.clusterName} --yes --wait --api ${plane.apiUrl} && kill ${plane.pid()} && rm -r ${plane.dataDir}`);
 }
 
 const diagnosisTimeoutMs = 8_000;

@@ -197,14 +197,13 @@ export async function killControlPlane(story: Story): Promise<string> {
 
 /** Kill, DESTROY, UNRESERVE: nothing is left. */
 export async function removeCluster(story: Story): Promise<string> {
-  const { api, plane, signal, clusterId } = story;
+  const { api, signal, clusterId } = story;
   const homes = await readHomes(api, clusterId);
   await api.remove(clusterName);
   await waitGone(api, signal);
   const left = await findLeftovers(story, homes);
   if (left.length > 0) throw new Error(`something is left: ${left.join('; ')}`);
-  const runDirectories = findRunDirectories(plane.dataDir).length;
-  return `no reservation, volume or process is left${runDirectories > 0 ? `; ${runDirectories} private directories` : ''}`;
+  return 'no reservation, volume, process or private directory is left';
 }
 
 /** Until the API says that nothing is left of the cluster. */
@@ -225,6 +224,7 @@ async function findLeftovers({ api, plane, clusterId }: Story, homes: readonly H
   left.push(...(await readMesosReservations(plane.masterUrl)).map((text) => `Mesos: ${text}`));
   for (const { dataDir, backupDir } of homes)
     for (const dir of [dataDir, backupDir]) if (dir !== null && isVolumeLeft(dir)) left.push(`volume ${dir}`);
+  left.push(...findRunDirectories(plane.dataDir));
   for (const { pid, command } of findUsersOf(plane.dataDir))
     if (pid !== plane.pid()) left.push(`process ${pid} ${command.slice(0, 4).join(' ')}`);
   return left;
