@@ -85,7 +85,8 @@ async function measureMemory({ say }: Options, ours: Ours): Promise<unknown> {
 function createDeadline(runs: number): AbortController {
   const ending = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-    process.once(name, () => ending.abort(new Error(`stopped by ${name}`)));
+    process.on(name, () => ending.abort(new Error(`stopped by ${name}`)));
+  process.on('uncaughtException', (error) => ending.abort(error));
   setTimeout(() => ending.abort(new Error('the bench took too long')), roundTimeoutMs * (runs + 1)).unref();
   return ending;
 }

@@ -26,7 +26,11 @@ export async function measureChange(target: Target, change: Change): Promise<Sam
     await writer.acknowledgedAfter(now() + settleMs, commitTimeoutMs);
     const old = target.endpoints.primary()?.ordinal ?? -1;
     const others = target.endpoints.all().filter(({ ordinal }) => ordinal !== old);
-    const first = Promise.race(others.map(({ ordinal }) => writer.acknowledgedAfter(0, commitTimeoutMs, ordinal)));
+    const first = writer.acknowledgedAfter(
+      0,
+      commitTimeoutMs,
+      others.map(({ ordinal }) => ordinal),
+    );
     first.catch(() => {});
     const { at, ended } = await change();
     const committedAt = await first;

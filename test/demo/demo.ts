@@ -142,11 +142,12 @@ async function diagnose({ report, stage }: Run): Promise<void> {
 
 const totalTimeoutMs = 240_000;
 
-/** Ends early on a signal or past the total time. */
+/** Ends early on a signal, a fault of our own, or past the total time; what was started is ended all the same. */
 function createDeadline(): AbortController {
   const ending = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-    process.once(name, () => ending.abort(new Error(`stopped by ${name}`)));
+    process.on(name, () => ending.abort(new Error(`stopped by ${name}`)));
+  process.on('uncaughtException', (error) => ending.abort(error));
   setTimeout(() => ending.abort(new Error('the demo took too long')), totalTimeoutMs).unref();
   return ending;
 }

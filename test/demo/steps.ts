@@ -71,21 +71,32 @@ async function waitChanged(story: Story, epoch: number): Promise<FailoverAnswer>
   });
 }
 
+const writeTimeoutMs = 30_000;
+
+/** When the first row is acknowledged by a member that may be the new primary. Begin to wait before the change. */
+function firstWriteBy(writer: Writer, { members }: ClusterAnswer, isWanted: (ordinal: number) => boolean) {
+  const ordinals = members.map(({ ordinal }) => ordinal).filter(isWanted);
+  const written = writer.acknowledgedAfter(now(), writeTimeoutMs, ordinals);
+  written.catch(() => {}); // awaited later
+  return written;
+}
+
 /** SIGKILL of the primary's mysqld: another member takes over, and the old primary comes back on its own volume. */
 export async function failOver(story: Story): Promise<string> {
   const { api, writer, signal } = story;
   const before = await waitReady(api, signal);
   const old = before.primary ?? -1;
   const home = await findHome(story, old);
+  const mysqld = getMysqld(story, old);
+  const written = firstWriteBy(writer, before, (ordinal) => ordinal !== old);
   const killedAt = now();
-  killProcess(getMysqld(story, old));
-  const change = await waitChanged(story, before.epoch);
-  const after = await writer.acknowledgedAfter(now(), 10_000, change.toPrimary ?? -1).catch(() => null);
-  if (after === null) throw new Error('nothing was written to the new primary');
+  killProcess(mysqld);
+  const [change, writtenAt] = await Promise.all([waitChanged(story, before.epoch), written]);
   const cluster = await waitReady(api, signal);
   await checkHome(api, story.clusterId, home);
   if (cluster.members[old]?.role !== 'replica') throw new Error(`member ${old} is not a replica`);
-  return `primary ${old} → ${change.toPrimary}; ${old} is a replica again on ${home.agent}, same volume, after ${seconds(killedAt)}`;
+  const tookMs = Math.round(writtenAt - killedAt);
+  return `member ${change.toPrimary} took writes after ${tookMs} ms; ${old} is a replica again on ${home.agent}, same volume, after ${seconds(killedAt)}`;
 }
 
 /** A planned change back to the member that was the primary first. */
@@ -101,12 +112,13 @@ export async function switchBack(story: Story): Promise<string> {
     ifEpoch: before.epoch,
     reason: 'demo: back to where it was',
   };
+  const written = firstWriteBy(writer, before, (ordinal) => ordinal === candidate.ordinal);
+  const askedAt = now();
   await api.changePrimary(clusterName, asked);
-  const change = await waitChanged(story, before.epoch);
+  const [change, writtenAt] = await Promise.all([waitChanged(story, before.epoch), written]);
   if (change.toPrimary !== candidate.ordinal) throw new Error(`member ${change.toPrimary} is the primary`);
-  await writer.acknowledgedAfter(now(), 10_000, candidate.ordinal);
   await waitReady(api, signal);
-  return `primary ${before.primary} → ${candidate.ordinal}`;
+  return `member ${candidate.ordinal} took writes ${Math.round(writtenAt - askedAt)} ms after it was asked for`;
 }
 
 /** The replica that steps 4 and 5 work on: the last one. */

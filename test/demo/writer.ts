@@ -33,8 +33,8 @@ export interface Writer {
   readonly faults: readonly string[];
   /** When the connection to the current endpoint broke or refused a write. */
   readonly breaks: readonly { readonly at: number; readonly endpoint: Endpoint }[];
-  /** Resolves with the time of the first acknowledgement after `at` (on `endpoint`'s member only, when given). */
-  acknowledgedAfter(at: number, timeoutMs: number, ordinal?: number): Promise<number>;
+  /** Resolves with the time of the next acknowledgement after `at` (by one of these members only, when given). */
+  acknowledgedAfter(at: number, timeoutMs: number, by?: readonly number[]): Promise<number>;
   /** Longest time without an acknowledgement that overlaps the span; what goes on at its end counts up to it. */
   longestGapMs(from: number, to: number): number;
   /** Ends after the row at hand, or `timeoutMs` later without it. */
@@ -163,14 +163,14 @@ function createBook(): Book {
       unknown,
       faults,
       breaks,
-      acknowledgedAfter: (after, timeoutMs, ordinal) =>
+      acknowledgedAfter: (after, timeoutMs, by) =>
         new Promise((resolve, reject) => {
           const end = () => {
             waiting.delete(tell);
             realClock.clearTimeout(timer);
           };
-          const tell = (at: number, by: number) => {
-            if (at <= after || (ordinal !== undefined && by !== ordinal)) return;
+          const tell = (at: number, ordinal: number) => {
+            if (at <= after || (by && !by.includes(ordinal))) return;
             end();
             resolve(at);
           };
