@@ -67,9 +67,40 @@ export interface LiveChange {
   readonly kind: string;
 }
 
+export interface ChangeRequest {
+  readonly kind: 'failover' | 'switchover';
+  readonly candidate?: number | undefined;
+  readonly force?: boolean | undefined;
+  readonly acceptedLoss?: string | undefined;
+}
+
+type Refused = { readonly code: string; readonly message: string; readonly facts?: Readonly<Record<string, unknown>> };
+
+/** What a change of the primary would do now. */
+export interface ChangePlan {
+  readonly kind: 'failover' | 'switchover';
+  readonly candidate: number | null;
+  readonly refusal: Refused | null;
+  readonly warnings: readonly string[];
+  readonly steps: readonly { readonly name: string; readonly member: number | null; readonly what: string }[];
+  readonly predictedMs: number | null;
+}
+
+/** "If the primary died now", computed at every look. */
+export interface LiveRehearsal {
+  readonly candidate: number | null;
+  readonly refusal: Refused | null;
+  readonly predictedMs: number | null;
+  readonly couldLose: number;
+}
+
 export interface LiveView {
   /** Subscribed to a Mesos master and leading. */
   isConnected(): boolean;
+  /** null for a cluster that the controller has not looked at yet. Nothing is touched. */
+  plan(clusterId: string, request: ChangeRequest): ChangePlan | null;
+  /** null before the first primary and with a single member. */
+  rehearsal(clusterId: string): LiveRehearsal | null;
   /** null for a cluster that the controller has not looked at yet. */
   state(clusterId: string): LiveState | null;
   member(clusterId: string, ordinal: number): LiveMember | null;

@@ -159,6 +159,17 @@ export const clusterSummary = z.object({
     .object({ acknowledgements: z.number(), voters: z.array(z.number()), version: z.number() })
     .nullable()
     .describe('The rule in force: how many acknowledgements of which members a commit waits for'),
+  rehearsal: z
+    .object({
+      candidate: z.number().nullable(),
+      refusal: z
+        .object({ code: z.string(), message: z.string(), facts: z.record(z.string(), z.unknown()).optional() })
+        .nullable(),
+      predictedMs: z.number().nullable(),
+      couldLose: z.number(),
+    })
+    .nullable()
+    .describe('If the primary died now: who would follow, or why nobody; transactions that could be lost'),
 });
 export const clusterView = clusterSummary.extend({ members: z.array(memberView) });
 export type ClusterView = z.output<typeof clusterView>;
@@ -211,6 +222,17 @@ export const failoverView = z.object({
   steps: z.array(z.object({ name: z.string(), at: z.number(), detail: z.string().optional() })),
   startedAt: z.number(),
   endedAt: z.number().nullable(),
+});
+const refused = z
+  .object({ code: z.string(), message: z.string(), facts: z.record(z.string(), z.unknown()).optional() })
+  .nullable();
+export const planView = z.object({
+  kind: z.enum(['failover', 'switchover']),
+  candidate: z.number().nullable(),
+  refusal: refused,
+  warnings: z.array(z.string()),
+  steps: z.array(z.object({ name: z.string(), member: z.number().nullable(), what: z.string() })),
+  predictedMs: z.number().nullable(),
 });
 export const failoverList = z.object({ failovers: z.array(failoverView) });
 

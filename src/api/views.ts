@@ -30,6 +30,7 @@ export function clusterSummary(deps: ApiDeps, row: ClusterRow) {
       voters: rule.voters.map(({ ordinal }) => ordinal),
       version: rule.version,
     },
+    rehearsal: row.deletedAt === null ? deps.live.rehearsal(row.id) : null,
   };
 }
 

@@ -17,6 +17,7 @@ export interface ExecutorCommand {
   readonly value: string;
   readonly uris: readonly { readonly value: string; readonly extract?: boolean; readonly executable?: boolean }[];
   readonly user: string | null;
+  readonly environment: Readonly<Record<string, string>>;
 }
 
 export interface FrameworkIdentity {

@@ -14,9 +14,11 @@ import type { BundleRow, ClusterSecrets, Leader } from '../store/rows.ts';
 import type { Store } from '../store/store.ts';
 import { type Context, type ExecutorCommand, emit, type FrameworkIdentity } from './context.ts';
 import { createExecutors, type ExecutorAddress, type ExecutorClient } from './executors.ts';
-import type { ClusterView } from './gather.ts';
+import { type ClusterView, primaryOf } from './gather.ts';
+import { judge } from './judge.ts';
 import { type ClusterLoop, startLoop } from './loop.ts';
 import { createMarket, type Market } from './market.ts';
+import { type Plan, type PlanRequest, planChange } from './plan.ts';
 import { createReconciler } from './reconciler.ts';
 import { createReservations, type Orphan, resumeReleases } from './reservations.ts';
 import { connectAllExecutors, recordOperationStatus, recordTaskStatus } from './tasks.ts';
@@ -59,6 +61,8 @@ export interface Controller {
   /** Bundles of all members, as of the last ticks. */
   bundles(): readonly BundleRow[];
   orphans(): readonly Orphan[];
+  /** What a change of the primary would do now; null before the first tick of the cluster. */
+  plan(clusterId: string, request: PlanRequest): Plan | null;
   /** Keys of the machines that run now. */
   machines(): readonly string[];
 }
@@ -236,6 +240,13 @@ export function createController(options: ControllerOptions): Controller {
         members.flatMap(({ bundle }) => (bundle && bundle.state !== 'released' ? [bundle] : [])),
       ),
     orphans: () => reservations.orphans(),
+    plan(clusterId, request) {
+      const view = views.get(clusterId);
+      if (!view) return null;
+      const primary = primaryOf(view);
+      const verdict = primary ? judge(context, view, primary) : ({ kind: 'alive', note: null } as const);
+      return planChange(view, verdict, request);
+    },
     machines: () => [...loops].flatMap(([id, loop]) => [...loop.machines().keys()].map((key) => `${id} ${key}`)),
   };
 }

@@ -18,6 +18,7 @@ import { cooldownMs } from './automation.ts';
 import { type Context, emit } from './context.ts';
 import { type ClusterView, gather, isRunning, type MemberView, proofOfEnd } from './gather.ts';
 import { judge } from './judge.ts';
+import { readyReplicas } from './plan.ts';
 import { lookUntil } from './wakes.ts';
 
 const timeoutsMs = {
@@ -186,7 +187,7 @@ async function demote(context: Context, work: Work): Promise<void> {
   );
   const reached = [
     ...reachedOf(old, holds(result), true),
-    ...readyReplicas(view, row).flatMap((member) => reachedOf(member, member.status?.gtidExecuted, true)),
+    ...readyReplicas(view, row.fromPrimary).flatMap((member) => reachedOf(member, member.status?.gtidExecuted, true)),
   ];
   await record(context, row, 'demoted', {
     fence: { layer: 'demoted', detail: 'super_read_only is on', at: context.clock.now() },
@@ -196,26 +197,13 @@ async function demote(context: Context, work: Work): Promise<void> {
 
 /** Preflight: nothing is touched when the answer is known to be no. */
 function assertCandidateReady(view: ClusterView, row: FailoverRow): void {
-  const ready = readyReplicas(view, row).map((member) => member.ordinal);
+  const ready = readyReplicas(view, row.fromPrimary).map((member) => member.ordinal);
   if (row.candidate !== null && !ready.includes(row.candidate)) {
     throw new Refusal('CANDIDATE_NOT_READY', `member ${row.candidate} is not a voter that runs and replicates`, {
       ready,
     });
   }
   if (ready.length === 0) throw new Refusal('NO_CANDIDATE', 'no replica is a voter that runs and replicates');
-}
-
-/** Voters of the stored incarnation that run and apply: only these may take over. */
-function readyReplicas(view: ClusterView, row: FailoverRow): MemberView[] {
-  const voters = view.cluster.rule?.voters ?? [];
-  return view.members.filter(
-    ({ ordinal, status, isConnected }) =>
-      ordinal !== row.fromPrimary &&
-      isConnected &&
-      status?.instance === 'running' &&
-      status.replication?.applier === 'on' &&
-      voters.some((voter) => voter.ordinal === ordinal && voter.incarnation === status.incarnation),
-  );
 }
 
 async function choose(context: Context, args: Args): Promise<void> {

@@ -6,6 +6,7 @@ import { deriveState, type MemberFacts } from '../cluster/state.ts';
 import type { AgentOffer, Bundle, ClusterSpec, Condition } from '../cluster/types.ts';
 import type { Controller } from '../controller/controller.ts';
 import { type ClusterView, isInPlace, isRunning, type MemberView, primaryOf } from '../controller/gather.ts';
+import { rehearse } from '../controller/plan.ts';
 
 /** `/primary` and `isPrimaryCommitting`: the last heartbeat commit is younger than this. */
 const leaseMs = 3000;
@@ -30,6 +31,11 @@ export function createLiveView(options: {
     state(clusterId) {
       const view = controller.view(clusterId);
       return view ? stateOf(view) : null;
+    },
+    plan: (clusterId, request) => controller.plan(clusterId, request),
+    rehearsal(clusterId) {
+      const view = controller.view(clusterId);
+      return view ? rehearse(view) : null;
     },
     member(clusterId, ordinal) {
       const member = controller.view(clusterId)?.members.find((one) => one.ordinal === ordinal);

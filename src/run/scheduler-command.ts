@@ -1,6 +1,7 @@
 /** `selvedge scheduler --master …`: the command line of the control plane on a real Mesos. */
 import { userInfo } from 'node:os';
 import { z } from 'zod';
+import { executorRuntime } from '../executor/runtime.ts';
 import { createLogger } from '../log.ts';
 import { untilSignal } from './lifetime.ts';
 import {
@@ -90,6 +91,8 @@ export async function runScheduler(argv: readonly string[]): Promise<number> {
         value: options['executor-command'],
         uris: options['executor-uri'].map((value) => ({ value, extract: /\.(tgz|tar\.gz|zip)$/.test(value) })),
         user: options['framework-user'] ?? null,
+        // Below the sandbox, which is the executor's working directory.
+        environment: executorRuntime('cache'),
       },
       api: {
         address: options['api-address'],

@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
 import { createApi } from '../../src/api/api.ts';
 import type { Auth, Role } from '../../src/api/auth.ts';
-import type { DryRun, LiveChange, LiveMember, LiveOffer, LiveState, LiveView } from '../../src/api/live.ts';
+import type { ChangePlan, DryRun, LiveChange, LiveMember, LiveOffer, LiveState, LiveView } from '../../src/api/live.ts';
 import { realClock } from '../../src/clock.ts';
 import { insertBundle } from '../../src/store/bundles.ts';
 import { commitPrimary, setActivated } from '../../src/store/clusters.ts';
@@ -26,6 +26,9 @@ export class FakeLive implements LiveView {
   member = (clusterId: string, ordinal: number) => this.members.get(`${clusterId}.${ordinal}`) ?? null;
   offers = () => this.lastOffers;
   place = () => this.dryRun;
+  changePlan: ChangePlan | null = null;
+  plan = () => this.changePlan;
+  rehearsal = () => null;
   metrics = () => 'selvedge_up 1\n';
   subscribe = (listener: (change: LiveChange) => void) => {
     this.listeners.add(listener);

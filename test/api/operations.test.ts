@@ -135,6 +135,21 @@ test('what is not done yet says so', async () => {
   expect(restart.json()).toMatchObject({ status: 501, code: 'NOT_SUPPORTED' });
 });
 
+test('a dry run tells the plan and opens nothing', async () => {
+  const world = await aWorld();
+  await aServingCluster(world);
+  const steps = [{ name: 'commit', member: null, what: 'epoch 1 becomes 2' }];
+  world.live.changePlan = { kind: 'switchover', candidate: 2, refusal: null, warnings: [], steps, predictedMs: 50 };
+
+  const plan = await post(world, 'orders/failovers?dryRun=true', { kind: 'switchover', reason: 'look' });
+  world.live.changePlan = null;
+  const unknown = await post(world, 'orders/failovers?dryRun=true', { kind: 'switchover', reason: 'look' });
+
+  expect([plan.statusCode, plan.json()]).toMatchObject([200, { candidate: 2, steps, predictedMs: 50 }]);
+  expect(unknown.json()).toMatchObject({ code: 'NOT_CONNECTED' });
+  expect((await world.app.inject('/v1/clusters/orders/failovers')).json()).toEqual({ failovers: [] });
+});
+
 test('a person changes durability and automation, and releases the cooldown', async () => {
   const world = await aWorld();
   const id = await aServingCluster(world);

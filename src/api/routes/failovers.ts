@@ -15,16 +15,23 @@ export function addFailoverRoutes(app: App, deps: ApiDeps): void {
     url: '/v1/clusters/:name/failovers',
     schema: {
       tags: ['failovers'],
-      summary: 'Change the primary: failover (it is dead or given up) or switchover (it hands over)',
+      summary:
+        'Change the primary: failover (dead or given up) or switchover (it hands over); ?dryRun=true only plans it',
       params: schemas.clusterParams,
       body: schemas.failoverBody,
-      querystring: schemas.noQuery,
-      response: { 202: schemas.failoverView },
+      querystring: schemas.createQuery,
+      response: { 200: schemas.planView, 202: schemas.failoverView },
     },
     handler: async (request, reply) => {
       const cluster = await getClusterToChange(store, request.params.name);
       const { kind, candidate, ifPrimary, ifEpoch, reason, acceptDataLoss, force, maxPauseMs } = request.body;
       await checkCandidate(deps, cluster, candidate);
+      const acceptedLoss = acceptDataLoss?.statement;
+      if (request.query.dryRun) {
+        const plan = deps.live.plan(cluster.id, { kind, candidate, force, acceptedLoss });
+        if (!plan) throw new Refusal('NOT_CONNECTED', 'The controller has not looked at the cluster yet.');
+        return reply.code(200).send({ ...plan, warnings: [...plan.warnings], steps: [...plan.steps] });
+      }
       const row = await openFailover(store, {
         id: deps.newId(),
         clusterId: cluster.id,
@@ -32,7 +39,7 @@ export function addFailoverRoutes(app: App, deps: ApiDeps): void {
         reason,
         requestedBy: request.requestedBy,
         candidate: candidate ?? null,
-        options: { force, acceptedLoss: acceptDataLoss?.statement, maxPauseMs },
+        options: { force, acceptedLoss, maxPauseMs },
         ...(ifPrimary === undefined ? {} : { ifPrimary }),
         ...(ifEpoch === undefined ? {} : { ifEpoch }),
       });

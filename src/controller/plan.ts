@@ -1,0 +1,208 @@
+/**
+ * What a change of the primary would do now, without doing it: for a dry run, and for the standing rehearsal "if the
+ * primary died now". Pure, on what the last tick gathered; the same choice as the real thing makes (choose-primary.ts).
+ */
+import { choosePrimary } from '../cluster/choose-primary.ts';
+import type { Verdict } from '../cluster/detection.ts';
+import { countGtids, formatGtidSet, parseGtidSet, subtractGtidSets, unionGtidSets } from '../cluster/gtid-set.ts';
+import { type ClusterView, isRunning, type MemberView, primaryOf } from './gather.ts';
+
+export interface PlanRequest {
+  readonly kind: 'failover' | 'switchover';
+  readonly candidate?: number | undefined;
+  readonly force?: boolean | undefined;
+  readonly acceptedLoss?: string | undefined;
+}
+
+export interface PlanStep {
+  readonly name: string;
+  /** Ordinal of the member, null for the store. */
+  readonly member: number | null;
+  readonly what: string;
+}
+
+export interface Plan {
+  readonly kind: PlanRequest['kind'];
+  readonly candidate: number | null;
+  readonly refusal: {
+    readonly code: string;
+    readonly message: string;
+    readonly facts?: Readonly<Record<string, unknown>>;
+  } | null;
+  readonly warnings: readonly string[];
+  readonly steps: readonly PlanStep[];
+  /** An estimate: the floor of the kind, and a millisecond for each transaction to apply. */
+  readonly predictedMs: number | null;
+}
+
+export interface Rehearsal {
+  readonly candidate: number | null;
+  readonly refusal: Plan['refusal'];
+  readonly predictedMs: number | null;
+  /** Transactions that the primary has and the candidate has not received, as of the last statuses; 0 acknowledged ones. */
+  readonly couldLose: number;
+}
+
+/** Statements of the real change; measured on two quiet cores. */
+const floorMs = { failover: 100, switchover: 50 } as const;
+
+export function planChange(view: ClusterView, verdict: Verdict, request: PlanRequest): Plan {
+  const primary = primaryOf(view);
+  const refuse = (code: string, message: string, facts: Readonly<Record<string, unknown>> = {}): Plan => ({
+    kind: request.kind,
+    candidate: null,
+    refusal: { code, message, facts },
+    warnings: [],
+    steps: [],
+    predictedMs: null,
+  });
+  if (!primary || !view.cluster.rule) return refuse('NO_PRIMARY', 'the cluster has no primary yet');
+  if (view.failover) return refuse('OPERATION_OPEN', `a ${view.failover.kind} is open`, { id: view.failover.id });
+  if (request.kind === 'switchover') return planSwitchover(view, primary, request, refuse);
+  if (verdict.kind === 'alive' && !request.force) {
+    return refuse('PRIMARY_HEALTHY', `member ${primary.ordinal} is alive: ask for a switchover, or force the failover`);
+  }
+  return planFailover(view, primary, request);
+}
+
+/** "If the primary died now": its executor reaps it, all replicas that are reached now are reached then. */
+export function rehearse(view: ClusterView): Rehearsal | null {
+  const primary = primaryOf(view);
+  if (!primary || !view.cluster.rule || view.members.length === 1) return null;
+  const { candidate, refusal, predictedMs } = planFailover(view, primary, { kind: 'failover' });
+  const heir = view.members.find(({ ordinal }) => ordinal === candidate);
+  const missing = subtractGtidSets(parseGtidSet(primary.status?.gtidExecuted ?? ''), parseGtidSet(heldBy(heir)));
+  // With k > 0 what is missing is only younger than the replica's last status: acknowledged transactions are on it.
+  const couldLose = view.cluster.rule.k > 0 && refusal === null ? 0 : Number(countGtids(missing));
+  return { candidate, refusal, predictedMs, couldLose };
+}
+
+function planFailover(view: ClusterView, primary: MemberView, request: PlanRequest): Plan {
+  const rule = view.cluster.rule!;
+  const reached = view.members
+    .filter((member) => member.ordinal !== primary.ordinal && member.isConnected && isRunning(member))
+    .map((member) => ({
+      ordinal: member.ordinal,
+      incarnation: member.status!.incarnation,
+      gtid: heldBy(member),
+      isApplierRunning: member.status!.replication?.applier === 'on',
+    }));
+  const choice = choosePrimary({
+    rule,
+    reached,
+    // Statuses of members are not of one instant: only the real change, with receivers stopped, compares exactly.
+    lastKnownPrimaryGtid: '',
+    isLastKnownFinal: false,
+    candidate: request.candidate,
+    preferences: [],
+    acceptedLoss: request.acceptedLoss,
+  });
+  if (choice.kind === 'refused') {
+    const { code, message, facts } = choice;
+    return {
+      kind: 'failover',
+      candidate: null,
+      refusal: { code, message, facts },
+      warnings: [],
+      steps: [],
+      predictedMs: null,
+    };
+  }
+  const steps = [
+    { name: 'fence', member: primary.ordinal, what: 'SIGKILL mysqld and hold' },
+    ...reached.map(({ ordinal }) => ({ name: 'freeze', member: ordinal, what: 'STOP REPLICA IO_THREAD' })),
+    { name: 'catch up', member: choice.ordinal, what: `wait until ${choice.catchUpTo || 'nothing'} is executed` },
+    ...afterCommit(view, choice.ordinal),
+  ];
+  return {
+    kind: 'failover',
+    candidate: choice.ordinal,
+    refusal: null,
+    warnings: choice.warnings.map(({ message }) => message),
+    steps,
+    predictedMs: floorMs.failover + backlog(view, choice.ordinal),
+  };
+}
+
+function planSwitchover(
+  view: ClusterView,
+  primary: MemberView,
+  request: PlanRequest,
+  refuse: (code: string, message: string, facts?: Readonly<Record<string, unknown>>) => Plan,
+): Plan {
+  if (!primary.isConnected || !primary.status?.isWritable) {
+    return refuse('PRIMARY_NOT_READY', 'the primary does not take writes: this needs a failover, not a switchover');
+  }
+  const ready = readyReplicas(view, primary.ordinal).map(({ ordinal }) => ordinal);
+  const candidate = request.candidate ?? ready[0];
+  if (candidate === undefined) return refuse('NO_CANDIDATE', 'no replica is a voter that runs and replicates');
+  if (!ready.includes(candidate)) {
+    return refuse('CANDIDATE_NOT_READY', `member ${candidate} is not a voter that runs and replicates`, { ready });
+  }
+  return {
+    kind: 'switchover',
+    candidate,
+    refusal: null,
+    warnings: [],
+    steps: [
+      {
+        name: 'demote',
+        member: primary.ordinal,
+        what: 'SET GLOBAL super_read_only=ON; running writers get until maxPauseMs',
+      },
+      { name: 'catch up', member: candidate, what: `wait until all that member ${primary.ordinal} has is executed` },
+      ...afterCommit(view, candidate),
+      { name: 'drop clients', member: primary.ordinal, what: 'SET GLOBAL offline_mode=ON, then OFF' },
+    ],
+    predictedMs: floorMs.switchover + backlog(view, candidate),
+  };
+}
+
+/** The commit point and what follows it; the same for both kinds. */
+function afterCommit(view: ClusterView, candidate: number): PlanStep[] {
+  const { epoch, rule } = view.cluster;
+  const others = view.members.filter(({ ordinal }) => ordinal !== candidate);
+  return [
+    {
+      name: 'commit',
+      member: null,
+      what: `epoch ${epoch} becomes ${epoch + 1} with member ${candidate} as its primary: no way back`,
+    },
+    ...others.map(({ ordinal }) => ({
+      name: 'repoint',
+      member: ordinal,
+      what: `CHANGE REPLICATION SOURCE TO member ${candidate}, the relay log kept (compared before if it was the primary)`,
+    })),
+    {
+      name: 'promote',
+      member: candidate,
+      what: `semi-sync source with ${rule?.k ?? 0} acknowledgements, the epoch row as first transaction, read_only=OFF, RESET REPLICA ALL`,
+    },
+  ];
+}
+
+/** Voters of the stored incarnation that run and apply: only these may take over in a switchover. */
+export function readyReplicas(view: ClusterView, fromPrimary: number | null): MemberView[] {
+  const voters = view.cluster.rule?.voters ?? [];
+  return view.members.filter(
+    ({ ordinal, status, isConnected }) =>
+      ordinal !== fromPrimary &&
+      isConnected &&
+      status?.instance === 'running' &&
+      status.replication?.applier === 'on' &&
+      voters.some((voter) => voter.ordinal === ordinal && voter.incarnation === status.incarnation),
+  );
+}
+
+/** received union executed */
+function heldBy(member: MemberView | undefined): string {
+  const { gtidExecuted = '', gtidReceived = '' } = member?.status ?? {};
+  return formatGtidSet(unionGtidSets(parseGtidSet(gtidExecuted), parseGtidSet(gtidReceived)));
+}
+
+/** Received and not yet executed, in transactions. */
+function backlog(view: ClusterView, ordinal: number): number {
+  const status = view.members.find((member) => member.ordinal === ordinal)?.status;
+  if (!status) return 0;
+  return Number(countGtids(subtractGtidSets(parseGtidSet(status.gtidReceived), parseGtidSet(status.gtidExecuted))));
+}
