@@ -3,6 +3,7 @@
  * mysqlds and the least statements; the ratio is what certainty costs.
  */
 import { parseArgs } from 'node:util';
+import { within } from '../demo/wait.ts';
 import { destroyInstances, testDistribution } from '../mysql/instance.ts';
 import { type Name, type Round, summarise } from './figures.ts';
 import { floorRounds } from './floor-rounds.ts';
@@ -58,8 +59,8 @@ function readArguments(): Options | 'help' | null {
 async function measure(name: Name, { runs, say }: Options, ours: Ours | null): Promise<unknown> {
   const rounds: Round[] = [];
   for (let run = 1; run <= runs; run += 1) {
-    const floor = await floorRounds[name]();
-    const sample = ours ? await ours.rounds[name]() : floor;
+    const floor = await within(floorRounds[name](), roundTimeoutMs, 'a round of the floor');
+    const sample = ours ? await within(ours.rounds[name](), roundTimeoutMs, 'a round of ours') : floor;
     rounds.push({ floor, ours: sample });
     const told = ours ? `ours ${Math.round(sample.totalMs)} ms, ` : '';
     say(
@@ -113,6 +114,7 @@ async function main(): Promise<number> {
     return 0;
   } catch (error) {
     for (let each = error; each instanceof Error; each = each.cause) process.stderr.write(`${each.message}\n`);
+    await ours?.diagnose((text) => void process.stderr.write(`${text}\n`));
     return 1;
   } finally {
     await destroyInstances();

@@ -3,6 +3,7 @@ import { realClock } from '../../src/clock.ts';
 import { connect, type Login } from '../../src/mysql/connection.ts';
 import { type Api, createApiClient, type FailoverAnswer, watchEndpoints } from '../demo/api-client.ts';
 import { type ControlPlane, createControlPlane } from '../demo/control-plane.ts';
+import { diagnose } from '../demo/diagnosis.ts';
 import type { Endpoints } from '../demo/endpoints.ts';
 import { readAuthority, removeRunDirectories } from '../demo/homes.ts';
 import { findMember, killProcess, readRssMb } from '../demo/processes.ts';
@@ -15,6 +16,8 @@ export interface Ours {
   readonly rounds: Record<Name, () => Promise<Sample>>;
   /** Megabytes of the process of each kind that takes most. */
   measureMemory(): Promise<{ readonly executorMb: number; readonly controlPlaneMb: number; readonly mysqldMb: number }>;
+  /** Tells what there is to know when a round failed. */
+  diagnose(say: (text: string) => void): Promise<void>;
   destroy(): Promise<void>;
 }
 
@@ -59,6 +62,7 @@ export async function startOurs(signal: AbortSignal): Promise<Ours> {
       },
       async failover() {
         const { id, ...target } = await getCluster();
+        await api.releaseCooldown(clusterName);
         const { primary, epoch } = await api.cluster(clusterName);
         return measureChange(target, async () => {
           const { mysqld } = findMember(id, primary ?? -1) ?? {};
@@ -89,6 +93,7 @@ export async function startOurs(signal: AbortSignal): Promise<Ours> {
         mysqldMb: largest(members.map((each) => each?.mysqld?.pid)),
       };
     },
+    diagnose: (say) => diagnose(plane, api, say),
     destroy,
   };
 }

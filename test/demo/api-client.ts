@@ -45,6 +45,8 @@ export function createApiClient(baseUrl: string) {
   return {
     create: (body: unknown) => request<Answer<'createdView'>>(`${baseUrl}/v1/clusters`, 'POST', body),
     cluster: (name: string) => request<ClusterAnswer>(cluster(name)),
+    /** Automatic failovers may happen again at once. */
+    releaseCooldown: (name: string) => request<unknown>(cluster(name), 'PATCH', { cooldown: null }),
     remove: (name: string) => request<ClusterAnswer>(cluster(name), 'DELETE'),
     endpoints: (name: string) => request<EndpointsAnswer>(`${cluster(name)}/endpoints`),
     failovers: async (name: string) => (await request<Answer<'failoverList'>>(`${cluster(name)}/failovers`)).failovers,

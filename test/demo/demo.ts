@@ -6,11 +6,12 @@ import { parseArgs } from 'node:util';
 import type { Login } from '../../src/mysql/connection.ts';
 import { type Api, createApiClient, watchEndpoints } from './api-client.ts';
 import { type ControlPlane, createControlPlane } from './control-plane.ts';
+import { diagnose } from './diagnosis.ts';
 import { readAuthority, readHomes, removeRunDirectories } from './homes.ts';
 import { createReport, type Report, type StepResult } from './report.ts';
 import * as steps from './steps.ts';
 import { isFlawless, judge, type Verdict } from './verdict.ts';
-import { now, within } from './wait.ts';
+import { now } from './wait.ts';
 import { startWriter, type Writer } from './writer.ts';
 
 const usage = `npm run demo -- [options]
@@ -121,25 +122,6 @@ function explainKept({ report, stage }: Run, { user, password }: Login): void {
     npx selvedge rm ${steps.clusterName} --yes --wait --api ${plane.apiUrl} && kill ${plane.pid()} && rm -r ${plane.dataDir}`);
 }
 
-const diagnosisTimeoutMs = 8_000;
-
-/** What somebody needs who was not there: states, events, the end of the log. */
-async function diagnose({ report, stage }: Run): Promise<void> {
-  const { api, plane } = stage;
-  const events = await api.events(25).catch(() => []);
-  const cluster = await api.cluster(steps.clusterName).catch(() => null);
-  report.say('\n  Last events:');
-  for (const { at, kind, ordinal, message } of events)
-    report.say(`     ${new Date(at).toISOString()}  ${kind}${ordinal === null ? '' : ` (${ordinal})`}: ${message}`);
-  if (cluster) {
-    const { state, epoch, primary, conditions } = cluster;
-    report.say(`\n  Cluster: ${JSON.stringify({ state, epoch, primary, conditions })}`);
-    for (const { ordinal, role, phase, instance, taskState, message } of cluster.members)
-      report.say(`     ${JSON.stringify({ ordinal, role, phase, instance, taskState, message })}`);
-  }
-  report.say(`\n  End of ${plane.logFile}:\n${plane.readLogTail(40)}`);
-}
-
 const totalTimeoutMs = 240_000;
 
 /** Ends early on a signal, a fault of our own, or past the total time; what was started is ended all the same. */
@@ -180,7 +162,7 @@ async function main(): Promise<number> {
   } catch (error) {
     failure = error;
     report.fail(error);
-    await within(diagnose(run), diagnosisTimeoutMs, 'the diagnosis').catch(() => {});
+    await diagnose(plane, stage.api, report.say);
   } finally {
     await cleanUp(run, failure === null);
   }
