@@ -73,7 +73,11 @@ export interface StatusKeeper {
   poll(): () => void;
 }
 
-/** Keeps the status of one member. Facts of an instance that is gone or does not answer are not kept. */
+/**
+ * Keeps the status of one member. Facts of an instance that is gone are not kept; those of one that does not answer are
+ * its last ones, and `probeFailing` says so. An instance that was never asked is not called running: nobody may take
+ * "nothing known" for "holds nothing".
+ */
 export function createStatusKeeper(context: MemberContext): StatusKeeper {
   const { clock, log, plan } = context;
   const listeners = new Set<(status: Status) => void>();
@@ -102,7 +106,8 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
   };
   const build = (): Status => {
     const { epoch, leaderToken } = context.state.get();
-    const known = context.instance !== null && context.instance === factsOf ? facts : unknownFacts;
+    const isKnown = context.instance !== null && context.instance === factsOf;
+    const known = isKnown ? facts : unknownFacts;
     return {
       version: PROTOCOL_VERSION,
       taskId: plan.taskId,
@@ -113,7 +118,7 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
       serverUuid: context.marker?.serverUuid ?? plan.serverUuid,
       epoch,
       leaderToken,
-      instance: context.phase,
+      instance: context.phase === 'running' && !isKnown ? 'starting' : context.phase,
       reason: context.reason,
       isInitialised: context.marker?.fill === 'filled',
       ...known,
@@ -149,7 +154,6 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
       probe = null;
     } catch (error) {
       if (context.instance === instance) log.warn({ err: error }, 'the instance does not answer');
-      if (factsOf === instance) factsOf = null;
       probe = { since: probe?.since ?? clock.now(), message: describe(error) };
     }
     changed();
