@@ -67,7 +67,7 @@ export const errors = {
   MYSQL_UNSUPPORTED: {
     status: 503,
     title: 'This MySQL is not supported',
-    todo: 'Use MySQL 9.7, or accept another series with --allow-untested-version.',
+    todo: 'Use MySQL 9.7, or accept another series with SELVEDGE_ALLOW_UNTESTED_VERSION=1.',
   },
   VOLUME_NOT_OURS: {
     status: 409,
@@ -195,6 +195,16 @@ export const errors = {
     status: 409,
     title: 'The member was rebuilt too often within an hour',
     todo: 'Find out why it diverges, then ask for a rebuild by hand.',
+  },
+  TAIL_TOO_DEEP: {
+    status: 409,
+    title: 'What the primary lacks does not stand at the end of the last binary log alone',
+    todo: 'Nothing: the member is filled anew from its backup volume or by CLONE.',
+  },
+  TRIM_FAILED: {
+    status: 409,
+    title: 'The unacknowledged tail could not be cut',
+    todo: 'Nothing: the member is filled anew from its backup volume or by CLONE; read the message.',
   },
   ABORTED: {
     status: 409,

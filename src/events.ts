@@ -6,6 +6,7 @@ export const events = {
   'cluster.changed': 'A person changed what the cluster promises or what happens by itself',
   'cluster.deleting': 'A person asked to delete the cluster',
   'cluster.deleted': 'Nothing of the cluster is left on Mesos',
+  'cluster.durability': 'The audit found commits that were not acknowledged as promised',
   'member.placed': 'Resources were reserved and the task was launched',
   'member.launched': 'The task was launched again on its own volumes',
   'member.joined': 'The member caught up and serves',

@@ -55,7 +55,7 @@ export const failoverBody = z.strictObject({
   reason: reason.describe('Why, for those who read it later'),
   force: z.boolean().optional().describe('Fail over although the primary is alive'),
   acceptDataLoss: z
-    .strictObject({ statement: z.string().max(200) })
+    .strictObject({ statement: z.string().min(1).max(20_000) })
     .optional()
     .describe('The `lossStatement` of a refusal or dry run; refused when the loss is another one by then'),
   maxPauseMs: z

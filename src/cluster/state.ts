@@ -46,6 +46,16 @@ export interface StateFacts {
   readonly openFailover: { readonly kind: 'first' | 'failover' | 'switchover'; readonly startedAt: number } | null;
   /** Of the newest failover, when it was refused. */
   readonly failoverRefusal: { readonly code: string; readonly message: string } | null;
+  /** For how long the primary's heartbeat commit waits, and how many replicas may acknowledge now; null when it does not wait. */
+  readonly commitWaits: { readonly forMs: number; readonly connectedVoters: number } | null;
+  /** If the primary died now nobody would follow: why. */
+  readonly rehearsalRefusal: { readonly code: string; readonly message: string } | null;
+  /** The primary is in doubt, and what is missing for a proof. */
+  readonly suspicion: string | null;
+  readonly isAutomationOff: boolean;
+  readonly cooldownUntil: number | null;
+  /** The audit found commits that nobody acknowledged, or acknowledgements of strangers. */
+  readonly durabilityBroken: string | null;
   /** Conditions of the last derivation: their `since` is kept. */
   readonly previous: readonly Condition[];
   /** UTC milliseconds. */
@@ -61,6 +71,11 @@ export const conditionTypes = [
   'WaitingForResources',
   'MemberRefused',
   'DurabilityReduced',
+  'DurabilityBroken',
+  'FailoverUnsafe',
+  'PrimarySuspected',
+  'AutomationOff',
+  'FailoverCooldown',
   'Deleting',
 ] as const;
 export type ConditionType = (typeof conditionTypes)[number];
@@ -109,14 +124,53 @@ function addPrimaryConditions(facts: StateFacts, state: ClusterState, add: Add):
   const k = acknowledgements(spec.members, spec.durability);
   if (state !== 'creating' && rule && rule.k < k)
     add('DurabilityReduced', 'TooFewVoters', `Commits wait for ${rule.k} acknowledgements, ${k} are asked for`);
+  addFailoverConditions(facts, state, add);
 }
 
-function whyBlocked({ primary, isPrimaryWritable, rule }: StateFacts): [reason: string, message: string] {
+/** What people should know before the next incident. */
+function addFailoverConditions(facts: StateFacts, state: ClusterState, add: Add): void {
+  const { rehearsalRefusal, suspicion, cooldownUntil, durabilityBroken } = facts;
+  if (durabilityBroken !== null) add('DurabilityBroken', 'Audit', durabilityBroken);
+  if (suspicion !== null) add('PrimarySuspected', 'NoProof', suspicion);
+  if (rehearsalRefusal && (state === 'ready' || state === 'degraded')) {
+    add(
+      'FailoverUnsafe',
+      rehearsalRefusal.code,
+      `If the primary died now, nobody would follow: ${rehearsalRefusal.message}`,
+    );
+  }
+  if (facts.isAutomationOff)
+    add('AutomationOff', 'AskedFor', 'A dead primary is started again; no other one is chosen by itself');
+  if (cooldownUntil !== null && cooldownUntil > facts.now) {
+    const seconds = Math.ceil((cooldownUntil - facts.now) / 1000);
+    add(
+      'FailoverCooldown',
+      'LatelyFailedOver',
+      `No automatic failover for ${seconds} s, or until a person releases it`,
+    );
+  }
+}
+
+function whyBlocked(facts: StateFacts): [reason: string, message: string] {
+  const { primary, isPrimaryWritable, rule } = facts;
   if (primary === null) return ['NoPrimary', 'There is no primary'];
   if (!isPrimaryWritable) return ['PrimaryNotWritable', `The primary, member ${primary}, does not take writes`];
-  if (rule && rule.k > 0)
-    return ['CommitsWait', `Commits on member ${primary} do not complete; each waits for ${rule.k} acknowledgements`];
+  if (rule && rule.k > 0) return ['CommitsWait', describeWait(facts)];
   return ['CommitsWait', `Commits on member ${primary} do not complete`];
+}
+
+/** Since when, and what would free them. */
+function describeWait({ primary, rule, commitWaits }: StateFacts): string {
+  const k = rule?.k ?? 0;
+  const wait = `Commits on member ${primary} do not complete; each waits for ${k} acknowledgements`;
+  if (!commitWaits) return wait;
+  const { forMs, connectedVoters } = commitWaits;
+  const missing = k - connectedVoters;
+  const cure =
+    missing > 0
+      ? `${missing} more of the voters must come back, or a person lowers the durability`
+      : 'the voters are connected: look at their disks and errors';
+  return `${wait}, for ${Math.round(forMs / 1000)} s now; ${cure}`;
 }
 
 function addMemberConditions(facts: StateFacts, state: ClusterState, add: Add): void {

@@ -4,6 +4,7 @@
  */
 import type { MemberSecrets, Status } from '../channel/protocol.ts';
 import type { Clock } from '../clock.ts';
+import type { Verdict } from '../cluster/detection.ts';
 import type { Logger } from '../log.ts';
 import { accept, acknowledge, acknowledgeOperation, decline, revive } from '../mesos/calls.ts';
 import type { SchedulerEvent } from '../mesos/scheduler-api.ts';
@@ -12,6 +13,7 @@ import { listClusters } from '../store/clusters.ts';
 import { setFrameworkId } from '../store/leadership.ts';
 import type { BundleRow, ClusterSecrets, Leader } from '../store/rows.ts';
 import type { Store } from '../store/store.ts';
+import { createAudits } from './audit.ts';
 import { type Context, type ExecutorCommand, emit, type FrameworkIdentity } from './context.ts';
 import { createExecutors, type ExecutorAddress, type ExecutorClient } from './executors.ts';
 import { type ClusterView, primaryOf } from './gather.ts';
@@ -61,6 +63,10 @@ export interface Controller {
   /** Bundles of all members, as of the last ticks. */
   bundles(): readonly BundleRow[];
   orphans(): readonly Orphan[];
+  /** What the witnesses say of the cluster's primary; null without one. */
+  verdict(clusterId: string): Verdict | null;
+  /** What the durability audit found in this epoch; null when it holds. */
+  audit(clusterId: string): string | null;
   /** What a change of the primary would do now; null before the first tick of the cluster. */
   plan(clusterId: string, request: PlanRequest): Plan | null;
   /** Keys of the machines that run now. */
@@ -118,6 +124,7 @@ export function createController(options: ControllerOptions): Controller {
     }),
   };
   const reservations = createReservations(context);
+  const audits = createAudits(context);
   const reconciler = createReconciler(context);
 
   /** Facts are recorded one after the other, in the order in which Mesos told them. */
@@ -178,11 +185,18 @@ export function createController(options: ControllerOptions): Controller {
     lastKnown.set(clusterId, { epoch: status.epoch, gtid: status.gtidExecuted });
   }
 
+  function verdict(clusterId: string): Verdict | null {
+    const view = views.get(clusterId);
+    const primary = view && primaryOf(view);
+    return primary ? judge(context, view, primary) : null;
+  }
+
   async function ensureLoops(): Promise<void> {
     for (const { id } of await listClusters(store)) {
       if (loops.has(id) || isStopped) continue;
       const onView = (view: ClusterView) => {
         views.set(id, view);
+        audits.look(view);
         for (const listener of listeners) listener(view);
       };
       loops.set(id, startLoop(context, id, onView));
@@ -240,12 +254,11 @@ export function createController(options: ControllerOptions): Controller {
         members.flatMap(({ bundle }) => (bundle && bundle.state !== 'released' ? [bundle] : [])),
       ),
     orphans: () => reservations.orphans(),
+    verdict,
+    audit: (clusterId) => audits.finding(clusterId),
     plan(clusterId, request) {
       const view = views.get(clusterId);
-      if (!view) return null;
-      const primary = primaryOf(view);
-      const verdict = primary ? judge(context, view, primary) : ({ kind: 'alive', note: null } as const);
-      return planChange(view, verdict, request);
+      return view ? planChange(view, verdict(clusterId) ?? { kind: 'alive', note: null }, request) : null;
     },
     machines: () => [...loops].flatMap(([id, loop]) => [...loop.machines().keys()].map((key) => `${id} ${key}`)),
   };

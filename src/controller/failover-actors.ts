@@ -30,7 +30,7 @@ const timeoutsMs = {
   follow: 10_000,
   undo: 20_000,
 } as const;
-/** A switchover waits this long for running writes before it gives up (mysql.md, finding 6). */
+/** A switchover waits this long for running writes before it gives up. */
 const lockWaitSeconds = 5;
 
 type Args = { readonly input: FailoverInput; readonly signal: AbortSignal };
@@ -229,7 +229,7 @@ async function choose(context: Context, args: Args): Promise<void> {
   await record(context, row, 'chosen', { chosen: choice.ordinal }, { toPrimary: choice.ordinal, detail });
 }
 
-/** first: the lowest ordinal. switchover: the replica that holds most, so that the pause is short. */
+/** The lowest ordinal that applies transactions: in a switchover every ready replica catches up before it takes over. */
 function bestReplica(row: FailoverRow, reached: readonly Reached[]): number {
   const replicas = reached.filter(({ ordinal }) => row.kind === 'first' || ordinal !== row.fromPrimary);
   const running = replicas.filter(({ isApplierRunning }) => isApplierRunning);

@@ -3,7 +3,7 @@ import type { Status } from '../channel/protocol.ts';
 import { listOpenBackups } from '../store/backups.ts';
 import { findBundle } from '../store/bundles.ts';
 import { getCluster } from '../store/clusters.ts';
-import { findOpenFailover } from '../store/failovers.ts';
+import { findNewestFailover, findOpenFailover } from '../store/failovers.ts';
 import { findLaunch } from '../store/launches.ts';
 import { listMembers } from '../store/members.ts';
 import { listOpenRebuilds } from '../store/rebuilds.ts';
@@ -29,18 +29,29 @@ export interface ClusterView {
   readonly failover: FailoverRow | null;
   readonly backups: readonly BackupRow[];
   readonly rebuilds: readonly RebuildRow[];
+  /** Of the newest change of the primary, when it was refused in this epoch. */
+  readonly lastRefusal: { readonly code: string; readonly message: string } | null;
 }
 
 export async function gather(context: Context, clusterId: string): Promise<ClusterView> {
   const { store } = context;
-  const [cluster, members, failover, backups, rebuilds] = await Promise.all([
+  const [cluster, members, failover, backups, rebuilds, newest] = await Promise.all([
     getCluster(store, clusterId),
     listMembers(store, clusterId),
     findOpenFailover(store, clusterId),
     listOpenBackups(store, clusterId),
     listOpenRebuilds(store, clusterId),
+    findNewestFailover(store, clusterId),
   ]);
-  return { cluster, failover, backups, rebuilds, members: await Promise.all(members.map((m) => viewOf(context, m))) };
+  const lastRefusal = newest?.fromEpoch === cluster.epoch ? newest.refusal : null;
+  return {
+    cluster,
+    failover,
+    backups,
+    rebuilds,
+    lastRefusal,
+    members: await Promise.all(members.map((m) => viewOf(context, m))),
+  };
 }
 
 async function viewOf(context: Context, member: MemberRow): Promise<MemberView> {

@@ -1,7 +1,7 @@
 /**
  * From a running, read-only instance to a member in its place: a replica that follows the primary of this epoch, or
  * the primary itself, writable again in its own epoch. Before a member may follow anyone it is compared: a transaction
- * that the primary lacks is errant, and MySQL itself would not notice (mysql.md, finding 5).
+ * that the primary lacks is errant, and MySQL itself would not notice.
  */
 import type { Status } from '../channel/protocol.ts';
 import {
@@ -21,6 +21,7 @@ import { lookUntil } from './wakes.ts';
 
 const followTimeoutMs = 15_000;
 const promoteTimeoutMs = 30_000;
+const fenceTimeoutMs = 10_000;
 
 export type Comparison =
   /** The primary has all that the member has, and still has in its logs all that the member lacks. */
@@ -57,6 +58,7 @@ export async function joinCluster(
     if (!primary) return undefined;
     if (primary.ordinal === ordinal) return resumePrimary(context, view, self, signal);
     if (isInPlace(view, self)) return hasCaughtUp(self, primary) ? announceJoined(context, view, self) : undefined;
+    if (self.status!.isWritable) return fenceLeftover(context, view, self, signal);
     if (!primary.status || !primary.isConnected || !primary.status.isWritable) return undefined;
     comparedFrom ??= context.clock.now();
     if (primary.status.at < self.status!.at && primary.status.at < comparedFrom) return undefined;
@@ -87,6 +89,27 @@ async function resumePrimary(
     { kind: 'promote', k: rule.k, member: self.ordinal, timeoutMs: promoteTimeoutMs },
     { epoch: view.cluster.epoch, timeoutMs: promoteTimeoutMs + 5000, signal },
   );
+  return undefined;
+}
+
+/**
+ * Writable, and not the primary: it was silent while another one was chosen, and is back. What it may have taken since
+ * was acknowledged to nobody, as its voters follow another epoch. It is ended and held; what it has too much is cut off
+ * or it is filled anew, like after a crash.
+ */
+async function fenceLeftover(
+  context: Context,
+  view: ClusterView,
+  self: MemberView,
+  signal: AbortSignal,
+): Promise<undefined> {
+  const { cluster } = view;
+  context.log.warn(
+    { cluster: cluster.name, ordinal: self.ordinal },
+    'a former primary is still writable: it is fenced',
+  );
+  const options = { epoch: cluster.epoch, timeoutMs: fenceTimeoutMs, signal };
+  await context.executors.send(self.launch!.taskId, { kind: 'fence' }, options);
   return undefined;
 }
 

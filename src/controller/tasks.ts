@@ -22,7 +22,7 @@ export async function recordTaskStatus(context: Context, status: TaskStatus): Pr
     context.log.warn({ taskId, state: status.state }, 'Mesos tells of a task that has no row');
     return;
   }
-  // "Task has duplicate ID" carries the id of the running task and is not its end (mesos-facts, s11).
+  // "Task has duplicate ID" carries the id of the running task and is not its end (seen on a real master).
   if (status.state === 'TASK_ERROR' && livingStates.has(launch.taskState)) return;
   const isEnd = isTerminalTaskState(status.state);
   const changed = await updateTask(context.store, context.leader, {

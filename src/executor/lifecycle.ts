@@ -2,7 +2,7 @@
  * Bringing mysqld up and down. Rules:
  * - It comes up read-only, offline, without replication (my.cnf); accounts are made before clients may connect.
  * - SIGTERM only when no session waits for an acknowledgement: mysqld would tell its client OK for a transaction that
- *   no replica has (mysql.md, finding 1). offline_mode comes first: it drops clients without an OK.
+ *   no replica has. offline_mode comes first: it drops clients without an OK.
  * - An unclean end of a writable instance holds the member: the first restart would commit the unacknowledged tail.
  * - An unclean end of a read-only instance is mended here, with a growing pause, five times.
  */

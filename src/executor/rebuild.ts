@@ -4,7 +4,7 @@
  * - The marker says `rebuilding` with the new incarnation before the old data goes, and `filled` when the new is whole:
  *   a crash in between leaves a volume that refuses to start and may be rebuilt again, never half data that serves.
  * - The new incarnation has a server_uuid of its own: a member that lost history and kept its uuid would issue the same
- *   GTIDs again for other transactions (mysql.md, finding 12).
+ *   GTIDs again for other transactions.
  */
 import { rm } from 'node:fs/promises';
 import type { Command, CommandResult } from '../channel/protocol.ts';

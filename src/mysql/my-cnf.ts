@@ -82,7 +82,7 @@ function identity(options: MyCnf): Group {
 
 function safety({ ackFlush }: MyCnf): Group {
   return [
-    'safe at every start: mysqld-auto.cnf would beat this file (mysql.md finding 15), so it is not read',
+    'safe at every start: mysqld-auto.cnf would beat this file, so it is not read',
     {
       persisted_globals_load: 'OFF',
       super_read_only: 'ON',

@@ -91,7 +91,7 @@ export async function dropClients(session: Session, clock: Clock, timeoutMs: num
 
 /**
  * Runs changes that belong to this member alone: not in the binary log, hence without GTIDs and without waiting for
- * acknowledgements, which for account statements would lock everybody out (mysql.md finding 2). A super_read_only instance is
+ * acknowledgements, which for account statements would lock everybody out. A super_read_only instance is
  * opened for the time; read_only stays, so that no outside account can write through the window.
  */
 export async function withLocalWrites<T>(session: Session, change: () => Promise<T>): Promise<T> {

@@ -1,5 +1,5 @@
 /**
- * The one replication channel of a member. Rule (mysql.md finding 3): CHANGE REPLICATION SOURCE TO throws the relay log
+ * The one replication channel of a member. Rule: CHANGE REPLICATION SOURCE TO throws the relay log
  * away when both threads are stopped, and with it transactions that this member acknowledged. So only the receiver is
  * stopped, and a channel whose applier does not run is changed only when nothing can be lost by it.
  */

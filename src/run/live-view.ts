@@ -4,6 +4,7 @@ import { chooseAgent, couldEverFit } from '../cluster/choose-agent.ts';
 import { withoutBundle } from '../cluster/placement.ts';
 import { deriveState, type MemberFacts } from '../cluster/state.ts';
 import type { AgentOffer, Bundle, ClusterSpec, Condition } from '../cluster/types.ts';
+import { isAutomationOn } from '../controller/automation.ts';
 import type { Controller } from '../controller/controller.ts';
 import { type ClusterView, isInPlace, isRunning, type MemberView, primaryOf } from '../controller/gather.ts';
 import { rehearse } from '../controller/plan.ts';
@@ -56,7 +57,8 @@ function factsOf(
 ): Parameters<typeof deriveState>[0] {
   const { cluster, failover } = view;
   const primary = primaryOf(view);
-  const heartbeatAt = primary?.status?.heartbeatAt ?? null;
+  const pending = primary?.status?.heartbeatPending ?? null;
+  const verdict = controller.verdict(cluster.id);
   return {
     spec: cluster.spec,
     desired: cluster.desired,
@@ -65,11 +67,17 @@ function factsOf(
     primary: cluster.primary,
     isActivated: cluster.activatedAt !== null,
     isPrimaryWritable: primary?.isConnected === true && primary.status?.isWritable === true,
-    isPrimaryCommitting: heartbeatAt !== null && at - heartbeatAt < leaseMs,
+    isPrimaryCommitting: primary?.status?.heartbeatAt != null && (pending?.forMs ?? 0) < leaseMs,
     rule: cluster.rule,
     members: view.members.map((member) => memberFacts(controller, view, member)),
     openFailover: failover && { kind: failover.kind, startedAt: failover.startedAt },
-    failoverRefusal: null,
+    failoverRefusal: view.lastRefusal,
+    commitWaits: pending && { forMs: pending.forMs, connectedVoters: primary?.status?.semiSync.clients ?? 0 },
+    rehearsalRefusal: rehearse(view)?.refusal ?? null,
+    suspicion: verdict?.kind === 'suspected' ? verdict.missing : null,
+    isAutomationOff: !isAutomationOn(cluster, at),
+    cooldownUntil: cluster.cooldownUntil,
+    durabilityBroken: controller.audit(cluster.id),
     previous,
     now: at,
   };
@@ -82,7 +90,7 @@ function memberFacts(controller: Controller, view: ClusterView, member: MemberVi
     ordinal,
     role: ordinal === view.cluster.primary ? 'primary' : status?.replication ? 'replica' : 'none',
     isLive: member.isLive,
-    isServing: member.member.phase === 'serving' && isRunning(member) && isInPlace(view, member),
+    isServing: member.isConnected && member.member.phase === 'serving' && isRunning(member) && isInPlace(view, member),
     isInitialised: member.member.initialisedAt !== null,
     waitingForResources: member.isLive || isPlaced ? null : whyNotPlaced(controller, view.cluster.id, ordinal),
     refusal: status?.instance === 'failed' && status.reason ? status.reason : null,

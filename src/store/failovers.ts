@@ -94,6 +94,12 @@ export async function findOpenFailover(store: Store, clusterId: string): Promise
   return findOpen(store, clusterId);
 }
 
+/** The one that began last, open or not; null before the first. */
+export async function findNewestFailover(store: Store, clusterId: string): Promise<FailoverRow | null> {
+  const sql = 'SELECT * FROM failover WHERE cluster_id = ? ORDER BY started_at DESC, from_epoch DESC, id LIMIT 1';
+  return findRow(store, failoverRow, sql, clusterId);
+}
+
 /** Newest first. */
 export async function listFailovers(store: Store, clusterId: string): Promise<FailoverRow[]> {
   const sql = 'SELECT * FROM failover WHERE cluster_id = ? ORDER BY started_at DESC, from_epoch DESC, id';

@@ -28,6 +28,12 @@ const healthy: StateFacts = {
   members: [member(0), member(1), member(2)],
   openFailover: null,
   failoverRefusal: null,
+  commitWaits: null,
+  rehearsalRefusal: null,
+  suspicion: null,
+  isAutomationOff: false,
+  cooldownUntil: null,
+  durabilityBroken: null,
   previous: [],
   now: 1000,
 };
@@ -38,6 +44,34 @@ const derive = (change: Partial<StateFacts> = {}) => {
   return [state, ...conditions.map((one) => `${one.type}/${one.reason}: ${one.message}`)];
 };
 const failover = { kind: 'failover', startedAt: 900 } as const;
+
+test('what people should know before the next incident stands beside the state', () => {
+  const conditions = derive({
+    rehearsalRefusal: { code: 'PROMOTION_UNSAFE', message: '1 of 2 voters reached' },
+    suspicion: 'its executor is silent',
+    isAutomationOff: true,
+    cooldownUntil: 61_000,
+    durabilityBroken: '2 transactions were committed without acknowledgement',
+  });
+
+  expect(conditions).toEqual([
+    'ready',
+    'Ready/AllServe: All 3 members serve, member 0 takes writes',
+    'DurabilityBroken/Audit: 2 transactions were committed without acknowledgement',
+    'PrimarySuspected/NoProof: its executor is silent',
+    'FailoverUnsafe/PROMOTION_UNSAFE: If the primary died now, nobody would follow: 1 of 2 voters reached',
+    'AutomationOff/AskedFor: A dead primary is started again; no other one is chosen by itself',
+    'FailoverCooldown/LatelyFailedOver: No automatic failover for 60 s, or until a person releases it',
+  ]);
+});
+
+test('blocked writes say since when, and what would free them', () => {
+  const blocked = (connectedVoters: number) =>
+    derive({ isPrimaryCommitting: false, commitWaits: { forMs: 7000, connectedVoters } })[1];
+
+  expect(blocked(0)).toContain('for 7 s now; 1 more of the voters must come back, or a person lowers the durability');
+  expect(blocked(1)).toContain('for 7 s now; the voters are connected: look at their disks and errors');
+});
 
 describe('each state with its conditions', () => {
   test.each<[string, Partial<StateFacts>, string[]]>([
@@ -168,6 +202,12 @@ test('any facts give one state, no condition twice, and Ready exactly when it is
       }),
     ),
     failoverRefusal: fc.option(fc.record({ code: fc.string(), message: fc.string() })),
+    commitWaits: fc.option(fc.record({ forMs: fc.nat(), connectedVoters: fc.nat(4) })),
+    rehearsalRefusal: fc.option(fc.record({ code: fc.string(), message: fc.string() })),
+    suspicion: fc.option(fc.string()),
+    isAutomationOff: maybe,
+    cooldownUntil: fc.option(fc.nat()),
+    durabilityBroken: fc.option(fc.string()),
     previous: fc.constant([]),
     now: fc.nat(),
   });

@@ -1,4 +1,4 @@
-/** What can go wrong on purpose (mesos.md 5.8). Each function says what a scheduler may see of it. */
+/** What can go wrong on purpose. Each function says what a scheduler may see of it. */
 import { z } from 'zod';
 import {
   agentFindsMaster,

@@ -1,4 +1,4 @@
-/** ACCEPT and DECLINE (mesos.md 1.6). Operations run in order against what remains; a failed one is skipped. */
+/** ACCEPT and DECLINE. Operations run in order against what remains; a failed one is skipped. */
 import { add, findRest, subtract } from '../../resources.ts';
 import type { ExecutorInfo, OfferOperation, Resource, TaskInfo } from '../../types.ts';
 import { plain, refuse, removeOffer, touch } from './allocator.ts';

@@ -1,4 +1,4 @@
-/** Agents as the master sees them: admitted, disconnected, unreachable, back, gone (mesos.md 1.12). */
+/** Agents as the master sees them: admitted, disconnected, unreachable, back, gone. */
 import { isTerminalTaskState } from '../../types.ts';
 import { offersOf, removeOffer, requestAllocation, touch } from './allocator.ts';
 import { createFramework } from './frameworks.ts';

@@ -1,5 +1,5 @@
 /**
- * Who is offered what (mesos.md 5.3). A batch every interval, and at once for exactly six events: framework added or
+ * Who is offered what. A batch every interval, and at once for exactly six events: framework added or
  * activated, agent added or its total updated, unavailability updated, REVIVE. Nothing else may hurry: not a task's
  * end, not DECLINE, not a filter that ran out, not an agent that reconnects.
  */

@@ -4,7 +4,7 @@ import { durationText } from './duration.ts';
 const RECOVERY_TIMEOUT = '15mins';
 const SUBSCRIPTION_BACKOFF_MAX = '2secs';
 
-/** All that an executor gets (mesos.md 2.5); PATH is added where it is forked. Nothing else is inherited. */
+/** All that an executor gets; PATH is added where it is forked. Nothing else is inherited. */
 export function executorEnvironment(agent: AgentCore, executor: ExecutorRecord): Record<string, string> {
   const { ip, port } = agent.options.info;
   const framework = agent.checkpoint.frameworks[executor.frameworkId];

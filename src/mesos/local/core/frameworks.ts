@@ -1,4 +1,4 @@
-/** Frameworks and their streams: subscribe, fail over, disconnect, tear down (mesos.md 1.3 and 5.2). */
+/** Frameworks and their streams: subscribe, fail over, disconnect, tear down. */
 import type { FrameworkInfo } from '../../types.ts';
 import { removeOffer, requestAllocation, touch } from './allocator.ts';
 import { COMPLETED_FRAMEWORKS, type Framework, type Master, rolesOf, sendTo } from './master-state.ts';

@@ -1,4 +1,4 @@
-/** Which answer a request gets, in the order of the real handlers: the first row that matches wins (mesos.md 1.1, 2.1). */
+/** Which answer a request gets, in the order of the real handlers: the first row that matches wins. */
 import type { z } from 'zod';
 import { type ExecutorCall, executorCall } from '../../executor-api.ts';
 import { type SchedulerCall, schedulerCall } from '../../scheduler-api.ts';

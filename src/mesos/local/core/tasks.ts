@@ -1,4 +1,4 @@
-/** Tasks as the master sees them: updates, acknowledgements, KILL, reconciliation (mesos.md 1.10 and 1.11). */
+/** Tasks as the master sees them: updates, acknowledgements, KILL, reconciliation. */
 import { isTerminalTaskState, type TaskState, type TaskStatus } from '../../types.ts';
 import { touch } from './allocator.ts';
 import {

@@ -1,4 +1,4 @@
-/** What a master refuses, in its own words (mesos.md 1.8 and 5.4). Functions answer why, or null. */
+/** What a master refuses, in its own words. Functions answer why, or null. */
 import {
   add,
   contains,

@@ -1,4 +1,4 @@
-/** Persistent volumes on an agent's disks and in sandboxes (mesos.md 2.7, filesystem/posix). */
+/** Persistent volumes on an agent's disks and in sandboxes (filesystem/posix). */
 import { isVolume, normalise } from '../../resources.ts';
 import type { Resource } from '../../types.ts';
 import type { AgentCore, ExecutorRecord } from './agent-state.ts';
