@@ -10,7 +10,6 @@ type Answer<K extends keyof typeof schemas> = (typeof schemas)[K] extends z.ZodT
 export type ClusterAnswer = Answer<'clusterView'>;
 export type FailoverAnswer = Answer<'failoverView'>;
 export type BackupAnswer = Answer<'backupView'>;
-export type RebuildAnswer = Answer<'rebuildView'>;
 export type ReservationAnswer = Answer<'reservationView'>;
 export type EndpointsAnswer = Answer<'endpointsView'>;
 
@@ -62,6 +61,8 @@ export function createApiClient(baseUrl: string) {
 }
 
 const watchPauseMs = 100;
+/** A client that asks again and again takes the processor from those who are busy for it. */
+const askPauseMs = 50;
 
 /**
  * The current endpoints: told by the watch stream, and asked for when the writer is in trouble. While the API is away
@@ -74,12 +75,13 @@ export function watchEndpoints(api: Api, name: string): { readonly endpoints: En
   const known = createEndpoints(() => {
     if (isAsking) return;
     isAsking = true;
+    const mayAskAgain = () => {
+      isAsking = false;
+    };
     api
       .endpoints(name)
       .then(take, () => {})
-      .finally(() => {
-        isAsking = false;
-      });
+      .finally(() => setTimeout(mayAskAgain, askPauseMs));
   });
   /** An answer that was under way when a newer one came must not undo it. */
   const take = (view: EndpointsAnswer) => {

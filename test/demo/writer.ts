@@ -54,7 +54,8 @@ export interface WriterOptions {
 const refusedErrors = new Set([1290, 1836]);
 const duplicateKey = 1062;
 const insertTimeoutMs = 15_000;
-const pauseMs = 5;
+/** Between tries; a change of the endpoints ends it at once. */
+const pauseMs = 20;
 const prepareTimeoutMs = 30_000;
 
 /** What a row holds besides its key: checked at the end. */
