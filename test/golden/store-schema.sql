@@ -48,7 +48,7 @@ CREATE TABLE cluster (
   activated_at BIGINT NULL,
   -- AES-256-GCM, the id as additional data.
   sealed_secrets TEXT NOT NULL
-);
+, automation VARCHAR(16) NOT NULL DEFAULT 'on', automation_until BIGINT NULL, cooldown_until BIGINT NULL, service_port INTEGER NULL);
 
 CREATE TABLE event (
   seq BIGINT NOT NULL PRIMARY KEY,
@@ -78,7 +78,7 @@ CREATE TABLE failover (
   facts TEXT NOT NULL,
   steps TEXT NOT NULL,
   started_at BIGINT NOT NULL,
-  ended_at BIGINT NULL,
+  ended_at BIGINT NULL, options TEXT NULL,
   FOREIGN KEY (cluster_id) REFERENCES cluster (id)
 );
 
@@ -161,6 +161,8 @@ CREATE INDEX backup_cluster ON backup (cluster_id, started_at);
 CREATE INDEX bundle_member ON bundle (cluster_id, ordinal);
 
 CREATE INDEX bundle_state ON bundle (state);
+
+CREATE UNIQUE INDEX cluster_service_port ON cluster (service_port);
 
 CREATE INDEX event_cluster ON event (cluster_id, seq);
 
