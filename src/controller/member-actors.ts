@@ -9,7 +9,7 @@ import { memberMachine } from '../machines/member.ts';
 import { kill } from '../mesos/calls.ts';
 import { findReserved } from '../mesos/offers.ts';
 import { setBundleState } from '../store/bundles.ts';
-import { readClusterSecrets } from '../store/clusters.ts';
+import { getCluster, readClusterSecrets } from '../store/clusters.ts';
 import { listFailovers } from '../store/failovers.ts';
 import { markInitialised, setMemberBundle, setMemberFailure, setMemberPhase } from '../store/members.ts';
 import { mayFailOver } from './automation.ts';
@@ -20,7 +20,7 @@ import { newPlacementWant, partOnly, relaunchWant, releaseWant } from './launchi
 import { openRebuildFor } from './rebuild-actors.ts';
 import { lookUntil } from './wakes.ts';
 
-const killEveryMs = 5000;
+const killEveryMs = 2000;
 /** An ACCEPT whose task never was is given up when its bundle was not offered for this long. */
 const unseenMs = 10_000;
 const backOffMs = { first: 500, max: 30_000 } as const;
@@ -52,10 +52,9 @@ export function provideMember(context: Context) {
       recordFailure: ({ context: { clusterId, ordinal } }, { error }) => {
         context.log.warn({ err: error, clusterId, ordinal }, 'a step of the member failed and will be tried again');
         if (!(error instanceof Refusal)) return;
-        void emit(context, 'member.refused', { id: clusterId, name: '' }, error.message, {
-          ordinal,
-          data: { code: error.code, ...error.facts },
-        });
+        void getCluster(context.store, clusterId).then((cluster) =>
+          emit(context, 'member.refused', cluster, error.message, { ordinal, data: { code: error.code, ...error.facts } }),
+        );
       },
     },
   });
