@@ -35,6 +35,11 @@ export const errors = {
   },
   TOO_LARGE: { status: 413, title: 'The body is too large', todo: 'Send less.' },
   UNSUPPORTED_MEDIA: { status: 415, title: 'The body is not JSON', todo: 'Send `Content-Type: application/json`.' },
+  NO_SERVICE_PORT: {
+    status: 503,
+    title: 'All service ports belong to clusters',
+    todo: 'Delete a cluster, or start the control plane with a wider `--service-ports`.',
+  },
   TOO_MANY_STREAMS: {
     status: 503,
     title: 'Too many streams are open',

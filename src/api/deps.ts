@@ -28,6 +28,8 @@ export interface ApiDeps {
     readonly teamUser: string;
   }) => Promise<ClusterSecrets>;
   readonly auth: Auth;
+  /** Where teams reach the proxy, for the `uri` of a cluster. */
+  readonly proxyHost: string;
 }
 
 export type App = FastifyInstance<

@@ -155,6 +155,10 @@ export const clusterSummary = z.object({
   warnings: z.array(z.string()),
   automation: z.object({ mode: z.enum(['on', 'off']), until: z.number().nullable() }),
   cooldownUntil: z.number().nullable(),
+  servicePort: z
+    .number()
+    .nullable()
+    .describe('Port of the cluster for life, on which `selvedge proxy` gives the primary; null when it is gone'),
   durability: z
     .object({ acknowledgements: z.number(), voters: z.array(z.number()), version: z.number() })
     .nullable()
@@ -176,7 +180,13 @@ export type ClusterView = z.output<typeof clusterView>;
 export const clusterList = z.object({ clusters: z.array(clusterSummary) });
 
 export const createdView = clusterView.extend({
-  credentials: z.object({ user: z.string(), password: z.string() }).describe('Told this once'),
+  credentials: z
+    .object({
+      user: z.string(),
+      password: z.string(),
+      uri: z.string().describe('Through the proxy; survives failover'),
+    })
+    .describe('Told this once'),
 });
 
 const stage = z.object({ name: z.string(), isPassed: z.boolean(), reason: z.string() });

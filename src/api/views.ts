@@ -11,7 +11,7 @@ export function clusterSummary(deps: ApiDeps, row: ClusterRow) {
   const { state, conditions } = stateOf(deps, row);
   const { id, name, epoch, primary, createdAt, deletedAt, spec } = row;
   const warnings = specWarnings(spec);
-  const { rule, cooldownUntil } = row;
+  const { rule, cooldownUntil, servicePort } = row;
   return {
     id,
     name,
@@ -25,6 +25,7 @@ export function clusterSummary(deps: ApiDeps, row: ClusterRow) {
     warnings,
     automation: { mode: row.automation, until: row.automationUntil },
     cooldownUntil,
+    servicePort,
     durability: rule && {
       acknowledgements: rule.k,
       voters: rule.voters.map(({ ordinal }) => ordinal),

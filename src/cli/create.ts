@@ -107,7 +107,8 @@ async function createCluster({ client, io, isJson, words, options }: VerbContext
   const { credentials } = created;
   if (!isJson) {
     // Before waiting: they are never told again.
-    io.out(table(['CLUSTER', 'USER', 'PASSWORD'], [[created.name, credentials.user, credentials.password]]));
+    const { user, password, uri } = credentials;
+    io.out(table(['CLUSTER', 'USER', 'PASSWORD', 'URI'], [[created.name, user, password, uri]]));
     for (const warning of created.warnings) io.err(`Note: ${clean(warning)}\n`);
   }
   if (!options.has('wait')) {

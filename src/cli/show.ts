@@ -13,7 +13,7 @@ export function stateLine({ name, state, conditions, members }: ClusterView): st
 export function clusterText(cluster: ClusterView): string {
   const { spec } = cluster;
   const head = table(
-    ['CLUSTER', 'STATE', 'PRIMARY', 'EPOCH', 'DURABILITY', 'CREATED', 'ID'],
+    ['CLUSTER', 'STATE', 'PRIMARY', 'EPOCH', 'DURABILITY', 'PORT', 'CREATED', 'ID'],
     [
       [
         cluster.name,
@@ -21,6 +21,7 @@ export function clusterText(cluster: ClusterView): string {
         cluster.primary,
         cluster.epoch,
         spec.durability,
+        cluster.servicePort,
         time(cluster.createdAt),
         cluster.id,
       ],

@@ -40,6 +40,16 @@ export function readOptions<S extends z.ZodType>(
   throw new UsageError(parsed.error.issues.map(({ path, message }) => `--${path.join('.')}: ${message}`).join('\n'));
 }
 
+/** `13306-23305`; at most a range of ports that anybody may listen on. */
+export const portRangeOption = z
+  .string()
+  .regex(/^\d{4,5}-\d{4,5}$/, 'must be two ports, as 13306-23305')
+  .transform((text) => {
+    const [begin = 0, end = 0] = text.split('-').map(Number);
+    return { begin, end };
+  })
+  .refine(({ begin, end }) => begin >= 1024 && begin <= end && end <= 65_535, 'must rise, from 1024 to 65535 at most');
+
 export const portOption = (fallback: number) => z.coerce.number().int().min(0).max(65535).default(fallback);
 
 /** A secret is read from a file, never from the command line, where every process sees it. */

@@ -7,6 +7,7 @@ import { untilSignal } from './lifetime.ts';
 import {
   type OptionSpec,
   portOption,
+  portRangeOption,
   readOptions,
   readSecretFile,
   readTokensFile,
@@ -34,6 +35,8 @@ const specs: Record<string, OptionSpec> = {
   'executor-uri': { type: 'string', value: 'URI[,URI…]', help: 'artifacts that the agent fetches into the sandbox' },
   'api-address': { type: 'string', value: 'IP', help: 'address of the REST API (default 127.0.0.1)' },
   'api-port': { type: 'string', value: 'PORT', help: 'port of the REST API (default 7070)' },
+  'service-ports': { type: 'string', value: 'FROM-TO', help: 'ports of new clusters (default 13306-23305)' },
+  'proxy-host': { type: 'string', value: 'HOST', help: 'where teams reach `selvedge proxy` (default 127.0.0.1)' },
   'tokens-file': { type: 'string', value: 'FILE', help: 'JSON: [{"name","sha256","role": viewer|team|operator}]' },
   'log-level': { type: 'string', value: 'LEVEL', help: 'debug, info, warn, error (default info)' },
   help: { type: 'boolean', help: 'this text' },
@@ -61,6 +64,8 @@ const schema = z.strictObject({
     .transform((text) => text.split(',').filter(Boolean)),
   'api-address': z.string().default('127.0.0.1'),
   'api-port': portOption(7070),
+  'service-ports': portRangeOption.optional(),
+  'proxy-host': z.string().min(1).max(255).default('127.0.0.1'),
   'tokens-file': z.string({ error: 'is needed: nobody may use the API without a token' }),
   'log-level': z.enum(['debug', 'info', 'warn', 'error']).default('info'),
 });

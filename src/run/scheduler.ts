@@ -5,6 +5,7 @@ import { createApi } from '../api/api.ts';
 import type { Auth } from '../api/auth.ts';
 import { createExecutorClient } from '../channel/client.ts';
 import { type Clock, realClock } from '../clock.ts';
+import type { PortRange } from '../cluster/types.ts';
 import type { ExecutorCommand } from '../controller/context.ts';
 import { type Controller, createController } from '../controller/controller.ts';
 import type { Logger } from '../log.ts';
@@ -34,6 +35,9 @@ export interface SchedulerSettings {
   };
   readonly executorCommand: ExecutorCommand;
   readonly api: { readonly address: string; readonly port: number; readonly auth: Auth };
+  /** Where new clusters get their service ports from, and where teams reach the proxy that listens there. */
+  readonly servicePorts?: PortRange;
+  readonly proxyHost?: string;
 }
 
 export interface RunningScheduler {
@@ -57,6 +61,7 @@ export async function startScheduler(
     clock,
     newId,
     sqlDir,
+    ...(settings.servicePorts ? { servicePorts: settings.servicePorts } : {}),
   });
   const leader = await lead(store, `pid ${process.pid}`);
   const frameworkId = await getFrameworkId(store);
@@ -95,6 +100,7 @@ export async function startScheduler(
     log,
     createSecrets: (cluster) => createClusterSecrets(cluster, clock.now()),
     auth: settings.api.auth,
+    proxyHost: settings.proxyHost ?? '127.0.0.1',
   });
   const apiUrl = await api.listen({ host: settings.api.address, port: settings.api.port });
   await controller.start();

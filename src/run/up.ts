@@ -8,12 +8,14 @@ import { executorRuntime } from '../executor/runtime.ts';
 import { createLogger } from '../log.ts';
 import { untilSignal } from './lifetime.ts';
 import { localSchema, localSpecs, startLocal } from './local.ts';
-import { type OptionSpec, portOption, readOptions, usage } from './options.ts';
+import { type OptionSpec, portOption, portRangeOption, readOptions, usage } from './options.ts';
 import { startScheduler } from './scheduler.ts';
 
 const specs: Record<string, OptionSpec> = {
   ...localSpecs,
   port: { type: 'string', value: 'PORT', help: 'port of the REST API on 127.0.0.1, 0 for a free one (default 7070)' },
+  'service-ports': { type: 'string', value: 'FROM-TO', help: 'ports of new clusters (default 13306-23305)' },
+  'proxy-host': { type: 'string', value: 'HOST', help: 'where teams reach `selvedge proxy` (default 127.0.0.1)' },
   'stop-members': { type: 'boolean', help: 'at the end also stop what was launched; volumes stay' },
   json: { type: 'boolean', help: 'one line of JSON on stdout when it is up' },
   help: { type: 'boolean', help: 'this text' },
@@ -22,6 +24,8 @@ const specs: Record<string, OptionSpec> = {
 const schema = z.strictObject({
   ...localSchema,
   port: portOption(7070),
+  'service-ports': portRangeOption.optional(),
+  'proxy-host': z.string().min(1).max(255).default('127.0.0.1'),
   'stop-members': z.boolean().default(false),
   json: z.boolean().default(false),
 });
@@ -53,6 +57,8 @@ export async function runUp(argv: readonly string[]): Promise<number> {
       },
       executorCommand: localExecutorCommand(),
       // Loopback and this machine's own users: the local mode asks for no token.
+      ...(options['service-ports'] ? { servicePorts: options['service-ports'] } : {}),
+      proxyHost: options['proxy-host'],
       api: { address: '127.0.0.1', port: options.port, auth: { kind: 'none' } },
     },
     log,

@@ -5,8 +5,10 @@ import { ruleColumn, secretsColumn, specColumn } from './columns.ts';
 import { writeEvent } from './events.ts';
 import type { ClusterRow, ClusterSecrets, Leader } from './rows.ts';
 import { seal, unseal } from './secrets.ts';
+import { takeNumbers } from './sequence.ts';
+import { takeServicePort } from './service-ports.ts';
 import { allRows, findRow, json, run } from './sql.ts';
-import { checkLeader, type Store, takeNumbers, transaction, transactionAs } from './store.ts';
+import { checkLeader, type Store, transaction, transactionAs } from './store.ts';
 
 const clusterRow = z
   .object({
@@ -23,6 +25,7 @@ const clusterRow = z
     automation: z.enum(['on', 'off']),
     automationUntil: z.number().nullable(),
     cooldownUntil: z.number().nullable(),
+    servicePort: z.number().nullable(),
   })
   .transform(({ primaryOrdinal, ...row }): ClusterRow => ({ ...row, primary: primaryOrdinal }));
 
@@ -37,7 +40,7 @@ export interface NewCluster {
 
 /**
  * Stores a person's wish for a cluster with its members, whole or not at all, and tells it as `cluster.created`.
- * The same id again answers the row that is there. Refusal: NAME_TAKEN.
+ * The same id again answers the row that is there. Refusals: NAME_TAKEN, NO_SERVICE_PORT.
  */
 export function insertCluster(store: Store, input: NewCluster): Promise<ClusterRow> {
   return transaction(store, () => {
@@ -47,13 +50,15 @@ export function insertCluster(store: Store, input: NewCluster): Promise<ClusterR
     if (findByOpenName(store, spec.name)) throw new Refusal('NAME_TAKEN', `a cluster named ${spec.name} exists`);
     run(
       store,
-      `INSERT INTO cluster (id, name, open_name, spec, desired, created_at, epoch, rule_version, sealed_secrets)
-       VALUES (?, ?, ?, ?, 'present', ?, 0, 0, ?)`,
+      `INSERT INTO cluster
+         (id, name, open_name, spec, desired, created_at, epoch, rule_version, service_port, sealed_secrets)
+       VALUES (?, ?, ?, ?, 'present', ?, 0, 0, ?, ?)`,
       id,
       spec.name,
       spec.name,
       JSON.stringify(spec),
       store.clock.now(),
+      takeServicePort(store),
       seal(store.key, `cluster:${id}`, JSON.stringify(input.secrets)),
     );
     insertMembers(store, input);
@@ -123,7 +128,8 @@ export function setClusterGone(store: Store, leader: Leader, id: string, at: num
     const left = "SELECT COUNT(*) AS left_over FROM bundle WHERE cluster_id = ? AND state <> 'released'";
     if (findRow(store, z.object({ leftOver: z.number() }), left, id)?.leftOver !== 0)
       throw new Error(`cluster ${id} still has reservations`);
-    const gone = 'UPDATE cluster SET deleted_at = ?, open_name = NULL WHERE id = ? AND deleted_at IS NULL';
+    const gone = `UPDATE cluster SET deleted_at = ?, open_name = NULL, service_port = NULL
+      WHERE id = ? AND deleted_at IS NULL`;
     return run(store, gone, at, id) > 0;
   });
 }

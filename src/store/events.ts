@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import { type EventKind, events } from '../events.ts';
 import type { EventRow } from './rows.ts';
+import { takeNumbers } from './sequence.ts';
 import { allRows, json, run } from './sql.ts';
-import { type Store, takeNumbers, transaction } from './store.ts';
+import { type Store, transaction } from './store.ts';
 
 /** Events kept; the oldest are dropped. They are history for people, nothing is decided by them. */
 const EVENTS_MAX = 200_000;

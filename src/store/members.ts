@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import { Refusal } from '../errors.ts';
 import type { Leader, MemberRow } from './rows.ts';
+import { takeNumbers } from './sequence.ts';
 import { allRows, findRow, run } from './sql.ts';
-import { type Store, takeNumbers, transactionAs } from './store.ts';
+import { type Store, transactionAs } from './store.ts';
 
 const memberRow: z.ZodType<MemberRow> = z.object({
   clusterId: z.string(),

@@ -2,8 +2,9 @@ import { z } from 'zod';
 import { Refusal } from '../errors.ts';
 import { getChangeableCluster } from './guards.ts';
 import type { Leader, RebuildRow } from './rows.ts';
+import { takeNumbers } from './sequence.ts';
 import { allRows, findRow, run } from './sql.ts';
-import { checkLeader, type Store, takeNumbers, transaction, transactionAs } from './store.ts';
+import { checkLeader, type Store, transaction, transactionAs } from './store.ts';
 
 const rebuildRow: z.ZodType<RebuildRow> = z.object({
   id: z.string(),

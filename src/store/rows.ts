@@ -29,6 +29,8 @@ export interface ClusterRow {
   readonly automationUntil: number | null;
   /** No automatic failover begins before; null when none happened lately. */
   readonly cooldownUntil: number | null;
+  /** Of the cluster for life: `selvedge proxy` gives the primary there. null when nothing is left of the cluster. */
+  readonly servicePort: number | null;
 }
 
 export interface MemberRow {

@@ -5,10 +5,12 @@
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { z } from 'zod';
 import { type Clock, delay } from '../clock.ts';
+import type { PortRange } from '../cluster/types.ts';
 import { Refusal } from '../errors.ts';
 import { migrate } from './migrate.ts';
 import type { Leader } from './rows.ts';
 import { readKeyFile, seal, unseal } from './secrets.ts';
+import { ensureServicePorts, servicePortsDefault } from './service-ports.ts';
 import { findRow, run } from './sql.ts';
 
 /** How long a statement waits for another process that writes. */
@@ -26,6 +28,8 @@ export interface Store {
   readonly key: Buffer;
   /** Made once, when the store was made; the label of everything that is ours on Mesos. */
   readonly installationId: string;
+  /** Where new clusters get their service ports from. */
+  readonly servicePorts: PortRange;
   readonly statements: Map<string, StatementSync>;
   /** Idempotent. */
   close(): void;
@@ -39,6 +43,8 @@ export interface StoreOptions {
   readonly keyFile?: string;
   readonly clock: Clock;
   readonly newId: () => string;
+  /** Default 13306 to 23305. */
+  readonly servicePorts?: PortRange;
   /** The directory of the numbered migrations. */
   readonly sqlDir: string;
 }
@@ -56,10 +62,12 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     const close = () => {
       if (db.isOpen) db.close();
     };
-    const draft = { db, clock, newId, statements, close, key: Buffer.alloc(0), installationId: '' };
+    const servicePorts = options.servicePorts ?? servicePortsDefault;
+    const draft = { db, clock, newId, statements, close, servicePorts, key: Buffer.alloc(0), installationId: '' };
     const key = readKey(draft, options);
     const installationId = await transaction(draft, () => {
       checkKey(draft, key);
+      ensureServicePorts(draft);
       return ensureSetting(draft, 'installation_id', newId());
     });
     return { ...draft, key, installationId };
@@ -139,19 +147,6 @@ export function checkLeader(store: Store, leader: Leader): void {
       token: leader.token,
       newest: row?.token ?? null,
     });
-}
-
-/** Takes `count` numbers of a sequence, for use inside a transaction; answers the first. None is ever given twice. */
-export function takeNumbers(store: Store, name: 'server_id' | 'event', count: number): number {
-  run(store, 'UPDATE sequence SET next_value = next_value + ? WHERE name = ?', count, name);
-  const row = findRow(
-    store,
-    z.object({ nextValue: z.number() }),
-    'SELECT next_value FROM sequence WHERE name = ?',
-    name,
-  );
-  if (!row) throw new Error(`there is no sequence ${name}`);
-  return row.nextValue - count;
 }
 
 export function findSetting(store: Store, name: string): string | null {

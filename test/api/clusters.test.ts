@@ -21,7 +21,12 @@ test('a cluster is asked for, told its credentials once, and shown without them'
     state: 'creating',
     epoch: 0,
     primary: null,
-    credentials: { user: 'team_orders', password: 'team-secret' },
+    servicePort: 13_306,
+    credentials: {
+      user: 'team_orders',
+      password: 'team-secret',
+      uri: 'mysql://team_orders:team-secret@127.0.0.1:13306/',
+    },
     spec: { members: 3, durability: 'majority', placement: { spread: 'agent', attributes: {} } },
   });
   expect(shown.json().members).toHaveLength(3);

@@ -60,6 +60,7 @@ export async function aWorld(auth: Auth = { kind: 'none' }): Promise<World> {
     auth,
     newId,
     clock: realClock,
+    proxyHost: '127.0.0.1',
     wake: (clusterId) => woken.push(clusterId),
     log: pino({ level: 'info' }, { write: (line: string) => log.push(line) }),
     createSecrets: async ({ teamUser }) => ({

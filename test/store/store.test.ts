@@ -106,6 +106,7 @@ test('many processes may make the store at once', async () => {
   expect(db.prepare('SELECT number, name FROM migration').all()).toEqual([
     { number: 1, name: '0001-store.sql' },
     { number: 2, name: '0002-automation.sql' },
+    { number: 3, name: '0003-service-port.sql' },
   ]);
   db.close();
 });

@@ -13,7 +13,7 @@ import {
   setDurability,
 } from '../../store/clusters.ts';
 import { addEvent } from '../../store/events.ts';
-import type { ClusterRow } from '../../store/rows.ts';
+import type { Account, ClusterRow } from '../../store/rows.ts';
 import type { ApiDeps, App } from '../deps.ts';
 import { getClusterNamed, getClusterToChange } from '../lookups.ts';
 import { BadRequest } from '../problems.ts';
@@ -105,7 +105,13 @@ async function createCluster(deps: ApiDeps, spec: ClusterSpec, requestedBy: stri
   }));
   const row = await insertCluster(store, { id, spec, secrets, members, requestedBy });
   deps.wake(id);
-  return { ...(await clusterView(deps, row)), credentials: { ...secrets.team } };
+  return { ...(await clusterView(deps, row)), credentials: { ...secrets.team, uri: uriOf(deps, row, secrets.team) } };
+}
+
+/** The connection string that survives failover: the proxy listens on the service port. */
+function uriOf({ proxyHost }: ApiDeps, { servicePort }: ClusterRow, { user, password }: Account): string {
+  const host = proxyHost.includes(':') ? `[${proxyHost}]` : proxyHost;
+  return `mysql://${encodeURIComponent(user)}:${encodeURIComponent(password)}@${host}:${servicePort}/`;
 }
 
 /** MySQL allows 32 characters. The prefix keeps a cluster named root or mysql away from MySQL's own accounts. */
