@@ -6,16 +6,18 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, utim
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { isComplete, listDistributions, series } from '../src/mysql/distribution-cache.mjs';
+import { ensureHaproxy } from './haproxy-from-debian.mjs';
 import { fillCache } from './mysql-from-debian.mjs';
 import { SetupError, say } from './setup-error.mjs';
 
-const help = `Usage: node scripts/setup.mjs [--help]
+const help = `Usage: node scripts/setup.mjs [--with haproxy] [--help]
 
 Prepares this checkout:
   1. npm ci, when node_modules is missing or older than package-lock.json
   2. a MySQL ${series} distribution: SELVEDGE_MYSQL_HOME, else mysqld ${series} on PATH, else .cache/mysql, filled from
      Debian's unstable suite through the machine's own apt configuration (nothing is installed, root is not needed)
   3. a template data directory in .cache/mysql
+  4. with "--with haproxy": HAProxy in .cache/haproxy, from Debian's unstable suite, for selvedge proxy
 
 Environment:
   SELVEDGE_MYSQL_HOME   directory of an unpacked MySQL ${series} (with bin/mysqld or usr/sbin/mysqld)
@@ -25,6 +27,7 @@ Exit codes: 0 ready, 1 a step failed, 2 wrong usage, 3 something is missing (the
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const cacheDir = join(root, '.cache', 'mysql');
 const stampFile = join(cacheDir, 'setup.json');
+const haproxyDir = join(root, '.cache', 'haproxy');
 const installedLock = join(root, 'node_modules', '.package-lock.json');
 const home = process.env.SELVEDGE_MYSQL_HOME ?? '';
 
@@ -98,11 +101,11 @@ async function ensureMysql() {
 }
 
 /** Runs the long way under flock, so that two setups at once do the work once. */
-function runLocked() {
+function runLocked(args) {
   mkdirSync(cacheDir, { recursive: true });
   const script = fileURLToPath(import.meta.url);
   const lock = join(cacheDir, 'setup.lock');
-  const wait = ['flock', '-w', '1800', '-E', '75', lock, process.execPath, script];
+  const wait = ['flock', '-w', '1800', '-E', '75', lock, process.execPath, script, ...args];
   const { status, error } = spawnSync(wait[0], wait.slice(1), {
     stdio: ['ignore', 'inherit', 'inherit'],
     env: { ...process.env, SELVEDGE_SETUP_LOCKED: '1' },
@@ -119,17 +122,24 @@ async function main(args) {
     process.stdout.write(`${help}\n`);
     return 0;
   }
-  if (args.length > 0) throw new SetupError(2, `Unknown argument ${args[0]}; see --help.`);
+  const isHaproxyWanted = args.length === 2 && args[0] === '--with' && args[1] === 'haproxy';
+  if (args.length > 0 && !isHaproxyWanted) throw new SetupError(2, `Unknown argument ${args.join(' ')}; see --help.`);
   if (Number(process.versions.node.split('.')[0]) < 20) {
     throw new SetupError(3, `Node ${process.versions.node} is too old: install Node 20 or newer.`);
   }
-  if (arePackagesFresh() && isMysqlFresh()) return 0;
-  if (!process.env.SELVEDGE_SETUP_LOCKED) return runLocked();
+  const isHaproxyReady = () => !isHaproxyWanted || existsSync(join(haproxyDir, 'haproxy'));
+  if (arePackagesFresh() && isMysqlFresh() && isHaproxyReady()) return 0;
+  if (!process.env.SELVEDGE_SETUP_LOCKED) return runLocked(args);
   installPackages();
   if (!isMysqlFresh()) {
     rmSync(stampFile, { force: true });
     await ensureMysql();
     say('ready');
+  }
+  if (!isHaproxyReady()) {
+    mkdirSync(haproxyDir, { recursive: true });
+    ensureHaproxy(haproxyDir, join(root, 'scripts'));
+    say('HAProxy is ready');
   }
   return 0;
 }
