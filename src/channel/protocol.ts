@@ -121,6 +121,8 @@ export const commandSchema = z.discriminatedUnion('kind', [
        */
       z.object({ kind: z.literal('trim'), keep: z.string() }),
     ]),
+    /** A launch that was taken over held knows none yet, and a `start` would end the hold. */
+    secrets: secrets.optional(),
   }),
 ]);
 export type Command = z.infer<typeof commandSchema>;
@@ -216,6 +218,8 @@ export const statusSchema = z.object({
   backups: z.array(
     z.object({ id: z.string(), gtidSet: z.string(), bytes: z.number(), startedAt: z.number(), endedAt: z.number() }),
   ),
+  /** What was cut off at rejoins by trimming and is kept on this member's volumes, oldest first. */
+  tails: z.array(z.object({ id: z.string(), gtidSet: z.string(), bytes: z.number(), at: z.number() })).optional(),
   /** The long work of a command (backup, rebuild): the last one, running or ended. */
   work: z
     .object({

@@ -76,23 +76,28 @@ export async function start(
   return { outcome: 'done' };
 }
 
-/**
- * Starts mysqld on the filled data directory, makes the accounts, opens it for clients, still read-only. `isFilling`: a
- * rebuild has its data in place and has yet to check them.
- */
+interface BringUpOptions {
+  /** A rebuild has its data in place and has yet to check them. */
+  readonly isFilling?: boolean;
+  /** Other than the marker's. */
+  readonly identity?: { readonly serverUuid: string; readonly serverId: number };
+}
+
+/** Starts mysqld on the filled data directory, makes the accounts, opens it for clients, still read-only. */
 export async function bringUp(
   context: MemberContext,
   signal: AbortSignal,
-  { isFilling = false }: { readonly isFilling?: boolean } = {},
+  { isFilling = false, identity }: BringUpOptions = {},
 ): Promise<RunningInstance> {
   const { marker, plan, paths, secrets, clock } = context;
   if (!marker) throw new Refusal('VOLUME_NOT_OURS', 'the data volume has no marker');
   if (marker.fill !== 'filled' && !isFilling) {
     throw new Refusal('REBUILD_UNFINISHED', 'the data directory was being filled when it was interrupted');
   }
+  if (marker.trim && !isFilling) throw new Refusal('REBUILD_UNFINISHED', 'a trim of the binary log was interrupted');
   if (!secrets) throw new Refusal('NOT_RUNNING', 'no start command came in this launch');
   await checkDataDirectory(paths.dataDir);
-  const { serverUuid, serverId } = marker;
+  const { serverUuid, serverId } = identity ?? marker;
   await writeStartFiles(paths, { plan, serverUuid, serverId, secrets });
   const instance = await startInstance({
     distribution: await context.findDistribution(),

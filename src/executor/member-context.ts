@@ -13,6 +13,7 @@ import type { Marker, Volume } from './volumes.ts';
 export type Reason = { readonly code: ErrorCode; readonly message: string };
 export type Work = NonNullable<Status['work']>;
 export type BackupEntry = Status['backups'][number];
+export type TailEntry = NonNullable<Status['tails']>[number];
 
 export interface MemberContext {
   readonly plan: LaunchPlan;
@@ -54,6 +55,7 @@ export interface MemberContext {
   /** Unclean ends in a row that were mended here. */
   restartCount: number;
   backups: readonly BackupEntry[];
+  tails: readonly TailEntry[];
   work: Work | null;
   /** Ends the long work that runs. */
   workAbort: AbortController | null;

@@ -18,6 +18,7 @@ import { rebuild } from './rebuild.ts';
 import * as roles from './roles.ts';
 import { openRunDirectory, removeRunDirectory } from './run-directory.ts';
 import { createStatusKeeper } from './status.ts';
+import { refreshTails } from './tails.ts';
 import { findForeign, type Marker, openVolume, readMarker, type Volume } from './volumes.ts';
 
 export interface Member {
@@ -150,6 +151,7 @@ async function createContext(deps: MemberDeps, found: Found): Promise<MemberCont
     isVoter: false,
     restartCount: 0,
     backups: [],
+    tails: [],
     work: null,
     workAbort: null,
     workEnded: Promise.resolve(),
@@ -179,8 +181,13 @@ function takeOver(context: MemberContext): void {
   }
 }
 
-/** Complete backups count; what an interrupted one left goes. */
+/** Complete backups and tails count; what an interrupted backup left goes. */
 async function takeOverBackups(context: MemberContext): Promise<void> {
+  if (!context.refusal) {
+    await refreshTails(context).catch((error: unknown) =>
+      context.log.error({ err: error }, 'the tails cannot be read'),
+    );
+  }
   const backup = context.volumes?.backup;
   if (!backup || !context.backupMarker || context.refusal) return;
   try {

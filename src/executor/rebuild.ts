@@ -24,6 +24,7 @@ import { findManifest, type Manifest, placeOf, readFiles } from './manifest.ts';
 import { type MemberContext, reasonOf, requireVolumes, setPhase } from './member-context.ts';
 import { writeStartFiles } from './member-files.ts';
 import { killAndReap, waitForExit } from './mysqld-process.ts';
+import { trim } from './trim.ts';
 import { createMarker, isEmptyVolume, type Marker, type Volume, writeMarker } from './volumes.ts';
 
 type Rebuild = Extract<Command, { kind: 'rebuild' }>;
@@ -35,7 +36,8 @@ export async function rebuild(context: MemberContext, command: Rebuild): Promise
   const { data, backup } = requireVolumes(context);
   const what = { kind: 'rebuild', commandId: command.id } as const;
   requireIdle(context);
-  if (command.from.kind === 'trim') throw new Refusal('NOT_SUPPORTED', 'trimming a member is not supported yet');
+  if (command.secrets) context.secrets = command.secrets;
+  if (command.from.kind === 'trim') return trim(context, { ...command, from: command.from });
   const { marker } = context;
   const isDone = marker?.incarnation === command.incarnation && marker.fill === 'filled';
   if (isDone && context.phase === 'running') return tellDone(context, what);

@@ -126,6 +126,7 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
       ...readDoubts(known),
       volumes,
       backups: [...context.backups],
+      tails: [...context.tails],
       work: context.work,
     };
   };

@@ -35,6 +35,21 @@ const markerSchema = z.object({
   fill: z.enum(['filling', 'rebuilding', 'filled']),
   /** Device of the volume differed from that of its parent directory. */
   isOwnDevice: z.boolean(),
+  /**
+   * A trim that is not over (executor/trim.ts): what the member becomes, and how far it came. saving: the log is whole;
+   * cutting: the tail is saved; cut: the log is short, mysqld may have been started under the new identity.
+   */
+  trim: z
+    .object({
+      incarnation: z.string(),
+      serverUuid: z.string(),
+      serverId: z.number().int(),
+      phase: z.enum(['saving', 'cutting', 'cut']),
+      binaryLog: z.string().regex(/^binlog\.\d{6,10}$/),
+      position: z.number().int().min(4),
+      gtidSet: z.string(),
+    })
+    .nullish(),
 });
 export type Marker = z.infer<typeof markerSchema>;
 
