@@ -185,6 +185,7 @@ export const createdView = clusterView.extend({
       user: z.string(),
       password: z.string(),
       uri: z.string().describe('Through the proxy; survives failover'),
+      caCertPem: z.string(),
     })
     .describe('Told this once'),
 });
@@ -206,6 +207,7 @@ export const endpointsView = z.object({
   epoch: z.number(),
   primary: endpoint.nullable().describe('null until the primary of this epoch takes writes'),
   replicas: z.array(endpoint.extend({ lagMs: z.number().nullable() })),
+  caCertPem: z.string().describe("The cluster's own authority: clients verify its members' certificates with it"),
 });
 export type EndpointsView = z.output<typeof endpointsView>;
 

@@ -1,6 +1,7 @@
 /** Rows and the controller's memory as the API shows them. */
 import { specWarnings } from '../cluster/spec.ts';
 import { findBundle } from '../store/bundles.ts';
+import { readClusterSecrets } from '../store/clusters.ts';
 import { listMembers } from '../store/members.ts';
 import type { BackupRow, BundleRow, ClusterRow, FailoverRow, MemberRow, RebuildRow } from '../store/rows.ts';
 import type { ApiDeps } from './deps.ts';
@@ -97,7 +98,8 @@ export async function endpointsView(deps: ApiDeps, row: ClusterRow): Promise<End
     if (role === 'primary' && row.activatedAt !== null) primary = endpoint;
     if (role === 'replica') replicas.push({ ...endpoint, lagMs });
   }
-  return { cluster: row.name, epoch: row.epoch, primary, replicas };
+  const { caCertPem } = await readClusterSecrets(deps.store, row.id);
+  return { cluster: row.name, epoch: row.epoch, primary, replicas, caCertPem };
 }
 
 export function failoverView(row: FailoverRow, cluster: string) {

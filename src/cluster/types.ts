@@ -98,6 +98,11 @@ export interface VoterRule {
 export interface Voter {
   readonly ordinal: number;
   readonly incarnation: string;
+  /**
+   * Boot id of its host when it became a voter. An acknowledgement is not flushed to disk: a host that restarted may
+   * have forgotten what it acknowledged, and is another voter. Absent where acknowledgements are flushed.
+   */
+  readonly bootId?: string | undefined;
 }
 
 /** Derived, never stored to decide. docs/states.md explains each. */

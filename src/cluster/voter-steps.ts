@@ -30,6 +30,7 @@ export interface ObservedVoters {
   readonly members: readonly {
     readonly ordinal: number;
     readonly incarnation: string;
+    readonly bootId?: string | undefined;
     /**
      * 'no' is proof: it said so in this launch, after the last setVoter was answered, or its instance has ended.
      * Doubt is 'unknown': a setVoter without an answer, a status older than the command.
@@ -37,6 +38,8 @@ export interface ObservedVoters {
     readonly acknowledges: 'yes' | 'no' | 'unknown';
     /** Its receiver runs and it holds, within the allowed lag, what the primary holds. */
     readonly isCaughtUp: boolean;
+    /** It has executed all that the primary's last status says is executed. */
+    readonly holdsAll?: boolean | undefined;
   }[];
 }
 
@@ -65,6 +68,7 @@ export function nextVoterStep(rule: VoterRule, wanted: WantedVoters, observed: O
   return (
     repair(rule, observed, primaryK) ??
     lower(rule, wanted) ??
+    replace(rule, wanted, observed, waitingFor) ??
     remove(rule, wanted, observed, waitingFor) ??
     add(rule, wanted, observed, waitingFor) ??
     setK(rule, wanted, observed, primaryK, waitingFor) ?? { kind: 'none', waitingFor }
@@ -86,6 +90,34 @@ function lower(rule: VoterRule, wanted: WantedVoters): VoterStep | null {
   return store(rule, { k: wanted.k }, `${wanted.k} acknowledgements are wanted, ${rule.k} are in force`);
 }
 
+/**
+ * A voter that lost its memory (its host restarted, or it was filled anew) is another voter in the same place. Its old
+ * self acknowledges nothing more. Once the new one holds all that the primary has executed, and does not acknowledge
+ * yet, it takes the place: every transaction that counted on the old one is on it.
+ */
+function replace(
+  rule: VoterRule,
+  wanted: WantedVoters,
+  observed: ObservedVoters,
+  waitingFor: string[],
+): VoterStep | null {
+  for (const voter of wanted.replicas) {
+    if (!isToBeReplaced(rule, voter)) continue;
+    const name = `member ${voter.ordinal}`;
+    const member = find(observed, voter);
+    if (member?.holdsAll && member.acknowledges === 'no') {
+      const voters = rule.voters.map((one) => (one.ordinal === voter.ordinal ? voter : one));
+      return store(rule, { voters }, `${name} lost its memory and holds everything again`);
+    }
+    waitingFor.push(`${name} to hold everything again`);
+  }
+  return null;
+}
+
+const isToBeReplaced = (rule: VoterRule, voter: Voter): boolean =>
+  voter.ordinal !== rule.primary &&
+  rule.voters.some((one) => one.ordinal === voter.ordinal && !isSameVoter(one, voter));
+
 function remove(
   rule: VoterRule,
   wanted: WantedVoters,
@@ -94,7 +126,7 @@ function remove(
 ): VoterStep | null {
   const replicas = replicaVoters(rule);
   for (const voter of replicas) {
-    if (hasVoter(wanted.replicas, voter)) continue;
+    if (wanted.replicas.some(({ ordinal }) => ordinal === voter.ordinal)) continue; // the same, or replaced
     const others = replicas.filter((one) => !isSameVoter(one, voter));
     const acknowledging = others.filter((one) => find(observed, one)?.acknowledges === 'yes').length;
     const acknowledges = find(observed, voter)?.acknowledges ?? 'unknown';
@@ -119,7 +151,7 @@ function add(rule: VoterRule, wanted: WantedVoters, observed: ObservedVoters, wa
   for (const voter of wanted.replicas) {
     const { ordinal } = voter;
     const member = find(observed, voter);
-    if (ordinal === rule.primary || member?.acknowledges === 'yes') continue;
+    if (ordinal === rule.primary || member?.acknowledges === 'yes' || isToBeReplaced(rule, voter)) continue;
     if (!member?.isCaughtUp || member.acknowledges === 'unknown') {
       waitingFor.push(`member ${ordinal} to catch up`);
     } else if (!hasVoter(rule.voters, voter)) {

@@ -26,6 +26,7 @@ import type { Durability, Voter, VoterRule } from './types.ts';
 export interface ReachedMember {
   readonly ordinal: number;
   readonly incarnation: string;
+  readonly bootId?: string | undefined;
   /** Received union executed. For the old primary: executed, read when it could take no more writes. */
   readonly gtid: string;
   readonly isApplierRunning: boolean;
@@ -57,7 +58,8 @@ export function acknowledgements(members: number, durability: Durability): numbe
 }
 
 export function isSameVoter(left: Voter, right: Voter): boolean {
-  return left.ordinal === right.ordinal && left.incarnation === right.incarnation;
+  const isSameBoot = left.bootId === undefined || right.bootId === undefined || left.bootId === right.bootId;
+  return left.ordinal === right.ordinal && left.incarnation === right.incarnation && isSameBoot;
 }
 
 /** R: the voters but the primary. */

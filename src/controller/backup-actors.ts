@@ -8,6 +8,8 @@ import { type ClusterView, gather, isRunning, primaryOf } from './gather.ts';
 import { compareWithPrimary } from './joining.ts';
 import { lookUntil } from './wakes.ts';
 
+const errantAfterMs = 3000;
+
 type Args = { readonly input: BackupInput; readonly signal: AbortSignal };
 
 export function provideBackup(context: Context) {
@@ -26,25 +28,39 @@ async function read(context: Context, { clusterId, backupId }: BackupInput) {
 }
 
 async function check(context: Context, { input, signal }: Args): Promise<{ isOpen: boolean }> {
+  let errantSince: number | null = null;
   return lookUntil(context, input.clusterId, signal, async () => {
     const { view, backup, self } = await read(context, input);
     if (backup.state !== 'open') return { isOpen: false };
     if (self.bundle && !self.bundle.bundle.backup)
       throw new Refusal('NO_BACKUP_VOLUME', 'the cluster has no backup volumes');
     if (!self.isConnected || !isRunning(self)) return undefined;
-    assertNotErrant(view, backup.ordinal);
+    const errant = findErrant(view, backup.ordinal);
+    // The member's status may simply be newer than the primary's: only what stays is errant.
+    if (errant !== null) {
+      errantSince ??= context.clock.now();
+      if (context.clock.now() - errantSince < errantAfterMs) return undefined;
+      throw new Refusal('ERRANT', `member ${backup.ordinal} has errant transactions: ${errant}`);
+    }
+    if (
+      !self.status?.backups.some(({ id }) => id === backup.id) &&
+      self.status?.work?.commandId !== `backup.${backup.id}`
+    ) {
+      await emit(context, 'backup.started', view.cluster, `asked for by ${backup.requestedBy}`, {
+        ordinal: backup.ordinal,
+      });
+    }
     return { isOpen: true };
   });
 }
 
 /** A backup with a transaction that the primary lacks would bring it back at the next rebuild. */
-function assertNotErrant(view: ClusterView, ordinal: number): void {
+function findErrant(view: ClusterView, ordinal: number): string | null {
   const primary = primaryOf(view);
   const self = view.members.find((member) => member.ordinal === ordinal);
-  if (!primary?.status || !self?.status || primary.ordinal === ordinal || primary.status.at < self.status.at) return;
+  if (!primary?.status || !self?.status || primary.ordinal === ordinal) return null;
   const comparison = compareWithPrimary(self.status, primary.status);
-  if (comparison.kind === 'errant')
-    throw new Refusal('ERRANT', `member ${ordinal} has errant transactions: ${comparison.gtids}`);
+  return comparison.kind === 'errant' ? comparison.gtids : null;
 }
 
 async function copy(context: Context, { input, signal }: Args): Promise<void> {

@@ -5,10 +5,11 @@
  */
 import { fromPromise } from 'xstate';
 import type { CommandBody, CommandResult } from '../channel/protocol.ts';
+import { delay } from '../clock.ts';
 import { choosePrimary } from '../cluster/choose-primary.ts';
 import { formatGtidSet, parseGtidSet, unionGtidSets } from '../cluster/gtid-set.ts';
 import type { VoterRule } from '../cluster/types.ts';
-import { firstRule, ruleAfterPromotion } from '../cluster/voters.ts';
+import { countedVoters, firstRule, promotionNeeds, ruleAfterPromotion } from '../cluster/voters.ts';
 import { Refusal } from '../errors.ts';
 import { type FailoverInput, type FailoverProgress, failoverMachine } from '../machines/failover.ts';
 import { commitPrimary, setActivated, setCooldown } from '../store/clusters.ts';
@@ -32,6 +33,8 @@ const timeoutsMs = {
 } as const;
 /** A switchover waits this long for running writes before it gives up. */
 const lockWaitSeconds = 5;
+/** Once enough voters are frozen the others get this long. */
+const graceMs = 250;
 
 type Args = { readonly input: FailoverInput; readonly signal: AbortSignal };
 type Reached = NonNullable<FailoverFacts['reached']>[number];
@@ -110,11 +113,23 @@ async function fenceAndFreeze(context: Context, work: Work): Promise<void> {
   const others = view.members.filter(
     (member) => member.ordinal !== row.fromPrimary && voters.some((voter) => voter.ordinal === member.ordinal),
   );
-  const [proof, ...frozen] = await Promise.all([
-    old ? fenceOld(context, old, work) : null,
-    ...others.map((member) => freeze(context, member, work)),
-  ]);
+  const fencing = old ? fenceOld(context, old, work) : Promise.resolve(null);
+  const needs = view.cluster.rule ? promotionNeeds(view.cluster.rule) : null;
+  const isQuorum = (answers: readonly (Reached[] | null)[]) =>
+    needs?.kind === 'voters' &&
+    countedVoters(
+      view.cluster.rule!,
+      answers.flatMap((one) => one ?? []),
+    ).length >= needs.count;
+  const grace = () => delay(context.clock, graceMs, work.signal);
+  const frozen = await collect(
+    others.map((member) => freeze(context, member, work)),
+    isQuorum,
+    grace,
+  );
   const reached = frozen.flatMap((one) => one ?? []);
+  // A process that cannot even be killed (its disk hangs) is not waited for when a quorum denies it every acknowledgement.
+  const proof = isQuorum(frozen) ? await Promise.race([fencing, grace().then(() => null)]) : await fencing;
   await record(context, row, 'fenced', {
     fence: proof ?? {
       layer: 'quorum',
@@ -123,6 +138,27 @@ async function fenceAndFreeze(context: Context, work: Work): Promise<void> {
     },
     reached,
   });
+}
+
+/** Answers as they come. Ends when all came, or a moment after they are enough: who hangs is not waited for. */
+async function collect<T>(
+  tasks: readonly Promise<T>[],
+  isEnough: (answers: readonly T[]) => boolean,
+  grace: () => Promise<void>,
+): Promise<readonly T[]> {
+  const answers: T[] = [];
+  let tellEnough = () => {};
+  const enough = new Promise<void>((resolve) => {
+    tellEnough = resolve;
+  });
+  const all = Promise.all(
+    tasks.map(async (task) => {
+      answers.push(await task);
+      if (isEnough(answers)) tellEnough();
+    }),
+  );
+  await Promise.race([all, enough.then(grace)]);
+  return [...answers];
 }
 
 /** A person who asks to fail over a primary that lives must say so: a switchover loses nothing and pauses shorter. */
@@ -289,7 +325,11 @@ function nextRule(view: ClusterView, row: FailoverRow, chosen: number): VoterRul
     const isPrimaryDemoted = row.facts.fence?.layer === 'demoted';
     return ruleAfterPromotion(rule, { chosen, isPrimaryDemoted, held: wantedOf(row) });
   }
-  const voters = (row.facts.reached ?? []).map(({ ordinal, incarnation }) => ({ ordinal, incarnation }));
+  const voters = (row.facts.reached ?? []).map(({ ordinal, incarnation, bootId }) => ({
+    ordinal,
+    incarnation,
+    bootId,
+  }));
   return firstRule({
     epoch: 1,
     primary: voters.find(({ ordinal }) => ordinal === chosen)!,
@@ -368,11 +408,12 @@ async function close(context: Context, args: Args): Promise<void> {
     await setCooldown(context.store, context.leader, view.cluster.id, context.clock.now() + cooldownMs);
   }
   const ms = (row.facts.activatedAt ?? context.clock.now()) - row.startedAt;
+  const isWritable = view.cluster.activatedAt !== null;
   await emit(
     context,
     'failover.done',
     view.cluster,
-    `${row.kind}: member ${row.facts.chosen} takes writes after ${ms} ms`,
+    `${row.kind}: member ${row.facts.chosen} ${isWritable ? `takes writes after ${ms} ms` : 'ended before it took writes'}`,
     {
       data: { failover: row.id, kind: row.kind, ms },
     },
@@ -457,7 +498,8 @@ function sendTo(
 
 function reachedOf(member: MemberView, gtid: string | undefined, isApplierRunning: boolean): Reached[] {
   if (gtid === undefined || !member.status || !isRunning(member)) return [];
-  return [{ ordinal: member.ordinal, incarnation: member.status.incarnation, gtid, isApplierRunning }];
+  const { incarnation, bootId } = member.status;
+  return [{ ordinal: member.ordinal, incarnation, bootId, gtid, isApplierRunning }];
 }
 
 /** received union executed */

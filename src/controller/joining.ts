@@ -13,7 +13,9 @@ import {
   subtractGtidSets,
   unionGtidSets,
 } from '../cluster/gtid-set.ts';
+import { isSameVoter } from '../cluster/voters.ts';
 import type { MemberInput } from '../machines/member.ts';
+import { storeRule } from '../store/clusters.ts';
 import { type Context, emit } from './context.ts';
 import { type ClusterView, gatherMember, isInPlace, isRunning, type MemberView, primaryOf } from './gather.ts';
 import { openRebuildFor } from './rebuild-actors.ts';
@@ -21,7 +23,12 @@ import { lookUntil } from './wakes.ts';
 
 const followTimeoutMs = 15_000;
 const promoteTimeoutMs = 30_000;
+const gtidMax = 2n ** 63n - 2n;
+/** Of our own commits (mysql/heartbeat.ts). */
+const gtidTag = 'selvedge';
 const fenceTimeoutMs = 10_000;
+/** Longer than the pause between two statuses. */
+const errantAfterMs = 1500;
 
 export type Comparison =
   /** The primary has all that the member has, and still has in its logs all that the member lacks. */
@@ -29,7 +36,7 @@ export type Comparison =
   | { readonly kind: 'errant'; readonly gtids: string }
   | { readonly kind: 'purged'; readonly gtids: string };
 
-/** Pure: may `member` follow `primary`? Both statuses must be of now; the primary's of the same time or later. */
+/** Pure: may `member` follow `primary`? */
 export function compareWithPrimary(
   member: Pick<Status, 'gtidExecuted' | 'gtidReceived'>,
   primary: Pick<Status, 'gtidExecuted' | 'gtidPurged'>,
@@ -47,28 +54,72 @@ export async function joinCluster(
   { input, signal }: { input: MemberInput; signal: AbortSignal },
 ): Promise<void> {
   const { clusterId, ordinal } = input;
-  /** First status of the primary that is newer than the member's own: only then do their sets compare. */
-  let comparedFrom: number | null = null;
+  /**
+   * The primary's set only grows: "subset" is true whenever it is seen, "errant" only against a status that the primary
+   * made after the member's own. Clocks of hosts differ, so it is waited for a newer one.
+   */
+  let first: { readonly at: number; readonly primaryAt: number } | null = null;
+  const isTooEarly = (primary: Status) => {
+    first ??= { at: context.clock.now(), primaryAt: primary.at };
+    return primary.at === first.primaryAt || context.clock.now() - first.at < errantAfterMs;
+  };
   await lookUntil(context, clusterId, signal, async () => {
     const { view, self } = await gatherMember(context, clusterId, ordinal);
     if (!isRunning(self) || !self.isConnected) throw new Error('the instance stopped');
-    if (view.failover || view.cluster.epoch === 0) return undefined;
+    if (view.cluster.epoch === 0 || (view.failover && !isActivating(view))) return undefined;
     if (view.rebuilds.some((rebuild) => rebuild.ordinal === ordinal)) return undefined;
     const primary = primaryOf(view);
     if (!primary) return undefined;
-    if (primary.ordinal === ordinal) return resumePrimary(context, view, self, signal);
+    if (primary.ordinal === ordinal) return view.failover ? undefined : resumePrimary(context, view, self, signal);
     if (isInPlace(view, self)) return hasCaughtUp(self, primary) ? announceJoined(context, view, self) : undefined;
     if (self.status!.isWritable) return fenceLeftover(context, view, self, signal);
-    if (!primary.status || !primary.isConnected || !primary.status.isWritable) return undefined;
-    comparedFrom ??= context.clock.now();
-    if (primary.status.at < self.status!.at && primary.status.at < comparedFrom) return undefined;
+    if (!primary.status || !primary.isConnected || !isRunning(primary)) return undefined;
+    if (!primary.status.isWritable && !isActivating(view)) return undefined;
     const comparison = compareWithPrimary(self.status!, primary.status);
-    // The member's own status may be newer than the primary's: look again before calling anything errant.
-    if (comparison.kind === 'errant' && primary.status.at <= comparedFrom) return undefined;
+    if (comparison.kind === 'errant' && isTooEarly(primary.status)) return undefined;
     if (comparison.kind !== 'subset') return refill(context, view, self, comparison);
+    if (!primary.status.isWritable && !(await letAcknowledge(context, view, self, primary, signal))) return undefined;
     await follow(context, view, self, primary, signal);
     return undefined;
   });
+}
+
+/** Past the commit point the failover may wait for acknowledgements: of members that are to join, for nobody else can. */
+function isActivating({ cluster, failover }: ClusterView): boolean {
+  return failover !== null && cluster.epoch > failover.fromEpoch;
+}
+
+/**
+ * Before it follows a primary whose first commit waits: what it received without acknowledging it is not acknowledged
+ * later. The larger rule is stored first. A voter that lost its memory takes its place again when it holds everything.
+ */
+async function letAcknowledge(
+  context: Context,
+  view: ClusterView,
+  self: MemberView,
+  primary: MemberView,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { cluster } = view;
+  const { rule, epoch } = cluster;
+  if (!rule || rule.k === 0) return true;
+  const { incarnation, bootId } = self.status!;
+  const voter = { ordinal: self.ordinal, incarnation, bootId };
+  const others = rule.voters.filter((one) => one.ordinal !== self.ordinal);
+  const known = rule.voters.find((one) => one.ordinal === self.ordinal);
+  if (!known || !isSameVoter(known, voter)) {
+    const holdsAll = isGtidSubset(parseGtidSet(primary.status!.gtidExecuted), parseGtidSet(self.status!.gtidExecuted));
+    if (known && !holdsAll) return true;
+    const next = { ...rule, version: rule.version + 1, voters: [...others, voter] };
+    const change = { clusterId: cluster.id, epoch, fromVersion: rule.version, rule: next };
+    if (!(await storeRule(context.store, context.leader, change))) return false;
+  }
+  if (self.status!.semiSync.isReplica) return true;
+  const { taskId } = self.launch!;
+  context.unansweredVoters.add(taskId);
+  await context.executors.send(taskId, { kind: 'setVoter', isVoter: true }, { epoch, timeoutMs: followTimeoutMs, signal });
+  context.unansweredVoters.delete(taskId);
+  return true;
 }
 
 /** The same primary takes up again in its own epoch, after a restart or an undone change. */

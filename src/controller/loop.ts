@@ -10,7 +10,7 @@ import { keepCooldown, mayFailOver } from './automation.ts';
 import { provideBackup } from './backup-actors.ts';
 import { type Context, emit } from './context.ts';
 import { provideFailover } from './failover-actors.ts';
-import { type ClusterView, gather, isRunning, primaryOf } from './gather.ts';
+import { type ClusterView, gather, isInPlace, isRunning, primaryOf } from './gather.ts';
 import { judge } from './judge.ts';
 import { provideMember } from './member-actors.ts';
 import { provideRebuild } from './rebuild-actors.ts';
@@ -44,6 +44,7 @@ export function startLoop(context: Context, clusterId: string, onView: (view: Cl
   let isWoken = false;
   let timer: unknown;
   let hadIntent = '';
+  let wasWhole: boolean | null = null;
 
   function ensureMachine(key: string, logic: AnyActorLogic, input: unknown): void {
     if (machines.has(key)) return;
@@ -76,6 +77,7 @@ export function startLoop(context: Context, clusterId: string, onView: (view: Cl
       ensureMachine(`member.${ordinal}`, logics.member, { clusterId, ordinal });
     }
     tellIntent(cluster.desired);
+    await tellWhole(view);
     if (cluster.desired === 'deleted') return finishDeletion(view);
     if (view.failover)
       ensureMachine(`failover.${view.failover.id}`, logics.failover, { clusterId, failoverId: view.failover.id });
@@ -93,6 +95,22 @@ export function startLoop(context: Context, clusterId: string, onView: (view: Cl
       for (const [key, actor] of machines) if (key.startsWith('member.')) actor.send({ type: 'intent.changed' });
     }
     hadIntent = desired;
+  }
+
+  /** The moments at which all members serve, and at which they no longer do. */
+  async function tellWhole(view: ClusterView): Promise<void> {
+    const { cluster, members } = view;
+    // After a start of the control plane nobody is connected yet: that is no change.
+    if (wasWhole === null && members.some(({ isLive, isConnected }) => isLive && !isConnected)) return;
+    const away = members.filter((member) => !member.isConnected || !isInPlace(view, member));
+    const isWhole = cluster.activatedAt !== null && away.length === 0;
+    const isNews = wasWhole !== null && wasWhole !== isWhole && cluster.desired === 'present';
+    wasWhole = isWhole;
+    if (isNews && isWhole) await emit(context, 'cluster.ready', cluster, `all ${members.length} members serve`);
+    if (isNews && !isWhole) {
+      const ordinals = away.map(({ ordinal }) => ordinal).join(', ');
+      await emit(context, 'cluster.degraded', cluster, `not in their place: ${ordinals}`);
+    }
   }
 
   async function finishDeletion(view: ClusterView): Promise<void> {

@@ -53,7 +53,10 @@ export function provideMember(context: Context) {
         context.log.warn({ err: error, clusterId, ordinal }, 'a step of the member failed and will be tried again');
         if (!(error instanceof Refusal)) return;
         void getCluster(context.store, clusterId).then((cluster) =>
-          emit(context, 'member.refused', cluster, error.message, { ordinal, data: { code: error.code, ...error.facts } }),
+          emit(context, 'member.refused', cluster, error.message, {
+            ordinal,
+            data: { code: error.code, ...error.facts },
+          }),
         );
       },
     },
@@ -131,7 +134,7 @@ async function startInstance(context: Context, { input, signal }: Run<void>): Pr
     }
     if (instance === 'starting' || instance === 'rebuilding') return undefined;
     if (instance !== 'none' && view.rebuilds.some((rebuild) => rebuild.ordinal === ordinal)) return undefined;
-    if (instance === 'failed') return recoverFailed(context, view, self);
+    if (instance === 'failed' && (await isRefillNeeded(context, view, self))) return undefined;
     if (await mustWaitForFailover(context, view, self)) return undefined;
     context.log.info({ clusterId, ordinal, instance, reason }, 'starts the instance');
     await sendStart(context, view, self, signal);
@@ -171,7 +174,13 @@ async function rememberInitialised(context: Context, self: MemberView): Promise<
  */
 async function mustWaitForFailover(context: Context, view: ClusterView, self: MemberView): Promise<boolean> {
   if (view.cluster.primary !== self.ordinal || view.cluster.epoch === 0)
-    return view.failover !== null && view.failover.kind !== 'first' && view.failover.fromPrimary === self.ordinal;
+    // Past the commit point nobody waits for it any more: the new primary may need its acknowledgements.
+    return (
+      view.failover !== null &&
+      view.failover.kind !== 'first' &&
+      view.failover.fromPrimary === self.ordinal &&
+      view.failover.fromEpoch === view.cluster.epoch
+    );
   if (view.members.length === 1) return false;
   if (view.failover) return true;
   if (!mayFailOver(view.cluster, context.clock.now())) return false;
@@ -180,19 +189,20 @@ async function mustWaitForFailover(context: Context, view: ClusterView, self: Me
   return !(wasRefused && newest.endedAt !== null && newest.endedAt >= (self.launch?.createdAt ?? 0));
 }
 
-/** mysqld does not start on what is in the volume. With a primary elsewhere the member is filled anew. */
-async function recoverFailed(context: Context, view: ClusterView, self: MemberView): Promise<undefined> {
+/**
+ * mysqld does not start on what is in the volume: with a primary elsewhere the member is filled anew. Everything else,
+ * and a first filling that was interrupted, is started again after a pause.
+ */
+async function isRefillNeeded(context: Context, view: ClusterView, self: MemberView): Promise<boolean> {
   const reason = self.status?.reason;
   const isDamaged =
     reason?.code === 'DATA_DIR_DAMAGED' ||
     reason?.code === 'INCARNATION_MISMATCH' ||
     reason?.code === 'REBUILD_UNFINISHED';
   const primary = primaryOf(view);
-  if (isDamaged && primary && primary.ordinal !== self.ordinal && self.member.initialisedAt !== null) {
-    await openRebuildFor(context, view, self.ordinal, reason.message);
-    return undefined;
-  }
-  throw new Refusal('INSTANCE_FAILED', reason?.message ?? 'the instance does not start', { code: reason?.code });
+  if (!isDamaged || !primary || primary.ordinal === self.ordinal || self.member.initialisedAt === null) return false;
+  await openRebuildFor(context, view, self.ordinal, reason.message);
+  return true;
 }
 
 /** Stays until the facts ask for something else. */

@@ -84,6 +84,7 @@ function planFailover(view: ClusterView, primary: MemberView, request: PlanReque
     .map((member) => ({
       ordinal: member.ordinal,
       incarnation: member.status!.incarnation,
+      bootId: member.status!.bootId,
       gtid: heldBy(member),
       isApplierRunning: member.status!.replication?.applier === 'on',
     }));

@@ -3,6 +3,7 @@ import { fromPromise } from 'xstate';
 import { isGtidSetEmpty, isGtidSubset, parseGtidSet, subtractGtidSets } from '../cluster/gtid-set.ts';
 import { type ErrorCode, Refusal } from '../errors.ts';
 import { type RebuildInput, rebuildMachine } from '../machines/rebuild.ts';
+import { getCluster } from '../store/clusters.ts';
 import { markInitialised, setMemberIncarnation } from '../store/members.ts';
 import { closeRebuild, getRebuild, listRebuilds, openRebuild, setRebuild } from '../store/rebuilds.ts';
 import type { RebuildRow } from '../store/rows.ts';
@@ -188,5 +189,6 @@ async function fail(context: Context, input: RebuildInput & { readonly error: un
   }
   const code = error instanceof Refusal ? error.code : 'INTERNAL';
   await closeRebuild(context.store, context.leader, rebuild.id, { state: 'failed', code, message });
-  await emit(context, 'rebuild.failed', { id: rebuild.clusterId, name: '' }, message, { ordinal: rebuild.ordinal });
+  const cluster = await getCluster(context.store, rebuild.clusterId);
+  await emit(context, 'rebuild.failed', cluster, message, { ordinal: rebuild.ordinal });
 }

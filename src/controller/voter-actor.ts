@@ -84,7 +84,7 @@ function wantedOf(view: ClusterView): Parameters<typeof nextVoterStep>[1] {
     .filter(({ ordinal, member }) => ordinal !== cluster.primary && member.desired === 'present')
     .filter(({ ordinal }) => !rebuilds.some((rebuild) => rebuild.ordinal === ordinal))
     .filter((member) => isWanted(view, member))
-    .map(({ ordinal, member }) => ({ ordinal, incarnation: member.incarnation }));
+    .map(({ ordinal, member, status }) => ({ ordinal, incarnation: member.incarnation, bootId: status?.bootId }));
   return { replicas, k: acknowledgements(cluster.spec.members, cluster.spec.durability) };
 }
 
@@ -113,6 +113,8 @@ function observe(context: Context, view: ClusterView, primary: MemberView): Obse
       .map((member) => ({
         ordinal: member.ordinal,
         incarnation: member.status?.incarnation ?? member.member.incarnation,
+        bootId: member.status?.bootId,
+        holdsAll: holdsAll(member, primary),
         acknowledges: acknowledges(context, member),
         isCaughtUp: isCaughtUp(member, primary),
       })),
@@ -124,6 +126,12 @@ function acknowledges(context: Context, member: MemberView): 'yes' | 'no' | 'unk
   if (member.launch && context.unansweredVoters.has(member.launch.taskId)) return 'unknown';
   if (!member.isConnected || !member.status || !isRunning(member)) return 'unknown';
   return member.status.semiSync.isReplica ? 'yes' : 'no';
+}
+
+function holdsAll(member: MemberView, primary: MemberView): boolean {
+  const { status } = member;
+  if (!member.isConnected || !status || !primary.status || !isRunning(member)) return false;
+  return isGtidSubset(parseGtidSet(primary.status.gtidExecuted), parseGtidSet(status.gtidExecuted));
 }
 
 function isCaughtUp(member: MemberView, primary: MemberView): boolean {

@@ -263,7 +263,7 @@ function ruleText({ epoch, version, primary, voters, k, base }: VoterRule): stri
     epoch,
     version,
     primary,
-    voters: voters.map(({ ordinal, incarnation }) => ({ ordinal, incarnation })),
+    voters: voters.map(({ ordinal, incarnation, bootId }) => ({ ordinal, incarnation, bootId })),
     k,
     base,
   });

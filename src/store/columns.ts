@@ -18,7 +18,7 @@ export const ruleColumn: z.ZodType<VoterRule> = z.object({
   epoch: z.int(),
   version: z.int(),
   primary: z.int(),
-  voters: z.array(z.object({ ordinal: z.int(), incarnation: z.string() })),
+  voters: z.array(z.object({ ordinal: z.int(), incarnation: z.string(), bootId: z.string().optional() })),
   base: z.string().optional(),
   k: z.int(),
 });
@@ -48,7 +48,15 @@ export const factsColumn: z.ZodType<FailoverFacts> = z.object({
     })
     .exactOptional(),
   reached: z
-    .array(z.object({ ordinal: z.int(), incarnation: z.string(), gtid: z.string(), isApplierRunning: z.boolean() }))
+    .array(
+      z.object({
+        ordinal: z.int(),
+        incarnation: z.string(),
+        bootId: z.string().optional(),
+        gtid: z.string(),
+        isApplierRunning: z.boolean(),
+      }),
+    )
     .exactOptional(),
   chosen: z.int().exactOptional(),
   caughtUpAt: z.number().exactOptional(),

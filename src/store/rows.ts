@@ -146,6 +146,7 @@ export interface FailoverFacts {
   readonly reached?: readonly {
     readonly ordinal: number;
     readonly incarnation: string;
+    readonly bootId?: string | undefined;
     readonly gtid: string;
     readonly isApplierRunning: boolean;
   }[];

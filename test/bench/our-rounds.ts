@@ -5,7 +5,7 @@ import { type Api, createApiClient, type FailoverAnswer, watchEndpoints } from '
 import { type ControlPlane, createControlPlane } from '../demo/control-plane.ts';
 import { diagnose } from '../demo/diagnosis.ts';
 import type { Endpoints } from '../demo/endpoints.ts';
-import { readAuthority, removeRunDirectories } from '../demo/homes.ts';
+import { removeRunDirectories } from '../demo/homes.ts';
 import { findMember, killProcess, readRssMb } from '../demo/processes.ts';
 import { clusterBody, clusterName, waitGone, waitReady } from '../demo/steps.ts';
 import { now, waitFor } from '../demo/wait.ts';
@@ -34,7 +34,7 @@ export async function startOurs(signal: AbortSignal): Promise<Ours> {
   const api = createApiClient(plane.apiUrl);
   let cluster: Cluster | null = null;
   const getCluster = async () => {
-    cluster ??= (await createCluster(plane, api)).cluster;
+    cluster ??= (await createCluster(api)).cluster;
     await waitReady(api, signal);
     return cluster;
   };
@@ -51,7 +51,7 @@ export async function startOurs(signal: AbortSignal): Promise<Ours> {
   return {
     rounds: {
       async provision() {
-        const { cluster: made, totalMs } = await createCluster(plane, api);
+        const { cluster: made, totalMs } = await createCluster(api);
         const startedAt = now() - totalMs;
         await waitReady(api, signal);
         const detail = `all three serve after ${Math.round(now() - startedAt)} ms`;
@@ -99,18 +99,17 @@ export async function startOurs(signal: AbortSignal): Promise<Ours> {
 }
 
 /** From the request to the first commit through the endpoint that the API tells. */
-async function createCluster(plane: ControlPlane, api: Api): Promise<{ cluster: Cluster; totalMs: number }> {
+async function createCluster(api: Api): Promise<{ cluster: Cluster; totalMs: number }> {
   const startedAt = now();
   const { id, credentials: login } = await api.create(clusterBody);
   const { endpoints, stop } = watchEndpoints(api, clusterName);
   const primary = await waitFor({ what: 'an endpoint', timeoutMs: 60_000, everyMs: 2 }, () => endpoints.primary());
-  const caPem = readAuthority(plane.dataDir);
   const { host, port } = primary;
-  const session = await connect({ host, port, caPem }, login, { clock: realClock });
+  const session = await connect({ host, port, caPem: login.caCertPem }, login, { clock: realClock });
   await session.query('CREATE DATABASE first');
   const totalMs = now() - startedAt;
   await session.close();
-  return { cluster: { id, login, caPem, endpoints, stopWatching: stop }, totalMs };
+  return { cluster: { id, login, caPem: login.caCertPem, endpoints, stopWatching: stop }, totalMs };
 }
 
 /** The steps as the API tells them, as milliseconds since `at`. */

@@ -7,7 +7,7 @@ import type { Login } from '../../src/mysql/connection.ts';
 import { type Api, createApiClient, watchEndpoints } from './api-client.ts';
 import { type ControlPlane, createControlPlane } from './control-plane.ts';
 import { diagnose } from './diagnosis.ts';
-import { readAuthority, readHomes, removeRunDirectories } from './homes.ts';
+import { readHomes, removeRunDirectories } from './homes.ts';
 import { createReport, type Report, type StepResult } from './report.ts';
 import * as steps from './steps.ts';
 import { isFlawless, judge, type Verdict } from './verdict.ts';
@@ -82,15 +82,16 @@ async function tell(run: Run): Promise<void> {
   await plane.start();
   let login: Login = { user: '' };
   let clusterId = '';
+  let caPem = '';
   await step(run, 'provisioned', async () => {
     const created = await api.create(steps.clusterBody);
     login = created.credentials;
+    caPem = created.credentials.caCertPem;
     clusterId = created.id;
     await steps.waitReady(api, signal);
     const homes = await readHomes(api, clusterId);
     return `3 members on ${homes.map(({ agent }) => agent).join(', ')}; data on mount, backup on path disks`;
   });
-  const caPem = readAuthority(plane.dataDir);
   const { endpoints, stop } = watchEndpoints(api, steps.clusterName);
   stage.stopWatching = stop;
   const writer = await startWriter({ endpoints, login, caPem });

@@ -69,10 +69,3 @@ export function findRunDirectories(dataDir: string): string[] {
 export function removeRunDirectories(dataDir: string): void {
   for (const dir of findRunDirectories(dataDir)) rmSync(dir, { recursive: true, force: true });
 }
-
-/** The cluster's authority, from a member's files: the API does not tell it. */
-export function readAuthority(dataDir: string): string {
-  const [dir] = findRunDirectories(dataDir);
-  if (!dir) throw new Error('no member has its files yet');
-  return readFileSync(join(dir, 'ca.pem'), 'utf8');
-}

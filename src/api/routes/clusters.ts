@@ -105,7 +105,7 @@ async function createCluster(deps: ApiDeps, spec: ClusterSpec, requestedBy: stri
   }));
   const row = await insertCluster(store, { id, spec, secrets, members, requestedBy });
   deps.wake(id);
-  return { ...(await clusterView(deps, row)), credentials: { ...secrets.team, uri: uriOf(deps, row, secrets.team) } };
+  return { ...(await clusterView(deps, row)), credentials: { ...secrets.team, uri: uriOf(deps, row, secrets.team), caCertPem: secrets.caCertPem } };
 }
 
 /** The connection string that survives failover: the proxy listens on the service port. */
