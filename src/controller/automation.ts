@@ -1,7 +1,8 @@
 /**
  * What happens by itself. A person may switch automation off; after an automatic failover a cooldown keeps the next one
  * off until the cluster was whole for that long. While automation may not fail over, a dead primary is started again in
- * its own epoch. Everything else goes on: members are started, they join, voters are kept.
+ * its own epoch. A held member that is the primary no more waits for a person's rebuild while automation is off.
+ * Everything else goes on: members are started, they join, voters are kept.
  */
 import { setCooldown } from '../store/clusters.ts';
 import type { ClusterRow } from '../store/rows.ts';

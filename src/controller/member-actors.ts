@@ -18,6 +18,7 @@ import { type ClusterView, gatherMember, isInPlace, isRunning, type MemberView, 
 import { joinCluster } from './joining.ts';
 import { newPlacementWant, partOnly, relaunchWant, releaseWant } from './launching.ts';
 import { openRebuildFor } from './rebuild-actors.ts';
+import { isLeftBehind, isUndecided, requireTrimAllowed } from './trimming.ts';
 import { lookUntil } from './wakes.ts';
 
 const killEveryMs = 2000;
@@ -135,11 +136,21 @@ async function startInstance(context: Context, { input, signal }: Run<void>): Pr
     if (instance === 'starting' || instance === 'rebuilding') return undefined;
     if (instance !== 'none' && view.rebuilds.some((rebuild) => rebuild.ordinal === ordinal)) return undefined;
     if (instance === 'failed' && (await isRefillNeeded(context, view, self))) return undefined;
+    if (isLeftBehind(view, self)) return rejoinHeld(context, view, self);
     if (await mustWaitForFailover(context, view, self)) return undefined;
     context.log.info({ clusterId, ordinal, instance, reason }, 'starts the instance');
     await sendStart(context, view, self, signal);
     return undefined;
   });
+}
+
+/** Never a plain start: it would commit what nobody acknowledged. A rebuild begins by trimming that. */
+async function rejoinHeld(context: Context, view: ClusterView, self: MemberView): Promise<undefined> {
+  if (isUndecided(view)) return undefined;
+  requireTrimAllowed(context, view);
+  const why = 'it ended while it took writes, and another member is the primary';
+  await openRebuildFor(context, view, self.ordinal, why);
+  return undefined;
 }
 
 /** Secrets travel here and nowhere else: over the pinned channel, at every start. */
@@ -198,6 +209,7 @@ async function isRefillNeeded(context: Context, view: ClusterView, self: MemberV
   const isDamaged =
     reason?.code === 'DATA_DIR_DAMAGED' ||
     reason?.code === 'INCARNATION_MISMATCH' ||
+    reason?.code === 'TRIM_FAILED' ||
     reason?.code === 'REBUILD_UNFINISHED';
   const primary = primaryOf(view);
   if (!isDamaged || !primary || primary.ordinal === self.ordinal || self.member.initialisedAt === null) return false;

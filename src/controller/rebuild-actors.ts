@@ -3,12 +3,22 @@ import { fromPromise } from 'xstate';
 import { isGtidSetEmpty, isGtidSubset, parseGtidSet, subtractGtidSets } from '../cluster/gtid-set.ts';
 import { type ErrorCode, Refusal } from '../errors.ts';
 import { type RebuildInput, rebuildMachine } from '../machines/rebuild.ts';
-import { getCluster } from '../store/clusters.ts';
+import { getCluster, readClusterSecrets } from '../store/clusters.ts';
 import { markInitialised, setMemberIncarnation } from '../store/members.ts';
 import { closeRebuild, getRebuild, listRebuilds, openRebuild, setRebuild } from '../store/rebuilds.ts';
 import type { RebuildRow } from '../store/rows.ts';
 import { type Context, emit } from './context.ts';
 import { type ClusterView, gather, isRunning, type MemberView, primaryOf } from './gather.ts';
+import {
+  countsForBudget,
+  describeTrim,
+  findKeep,
+  isLeftBehind,
+  isTrimHopeless,
+  isUndecided,
+  trimFailedWay,
+  trimWay,
+} from './trimming.ts';
 import { lookUntil } from './wakes.ts';
 
 /** Automatic rebuilds of one member within an hour; past it a person has to look. */
@@ -24,9 +34,9 @@ export async function openRebuildFor(
 ): Promise<void> {
   if (view.rebuilds.some((rebuild) => rebuild.ordinal === ordinal)) return;
   const since = context.clock.now() - budget.withinMs;
-  const recent = (await listRebuilds(context.store, view.cluster.id)).filter(
-    (rebuild) => rebuild.ordinal === ordinal && rebuild.startedAt > since && rebuild.requestedBy === 'automation',
-  );
+  const recent = (await listRebuilds(context.store, view.cluster.id))
+    .filter((rebuild) => rebuild.ordinal === ordinal && rebuild.startedAt > since)
+    .filter((rebuild) => rebuild.requestedBy === 'automation' && countsForBudget(rebuild));
   if (recent.length >= budget.count) {
     throw new Refusal(
       'REBUILD_BUDGET',
@@ -88,7 +98,7 @@ async function leaveVoters(
 }
 
 /**
- * Own backup volume first: it costs no network. It serves only if the primary has all that it holds, and still has the
+ * A held member is trimmed: nothing is copied. Else own backup volume first: it costs no network. It serves only if the primary has all that it holds, and still has the
  * logs that follow it. Else CLONE, from a replica if one serves, so that the primary is spared.
  */
 async function chooseWay(
@@ -97,10 +107,16 @@ async function chooseWay(
 ): Promise<void> {
   await lookUntil(context, input.clusterId, signal, async () => {
     const { view, rebuild, self, primary } = await read(context, input);
-    if (rebuild.way !== null) return true;
-    if (!self.isConnected || !self.status || !primary?.status || !primary.isConnected || view.failover)
-      return undefined;
-    const backup = rebuild.attempts === 0 ? usableBackup(self, primary) : null;
+    if (rebuild.way !== null && rebuild.way !== trimFailedWay) return true;
+    if (!self.isConnected || !self.status || !primary?.status || !primary.isConnected) return undefined;
+    if (isLeftBehind(view, self) && rebuild.way === null) {
+      if (isUndecided(view) || findKeep(view, primary) === null) return undefined;
+      await setRebuild(context.store, context.leader, rebuild.id, { way: trimWay });
+      return true;
+    }
+    if (view.failover) return undefined;
+    const hasTriedOthers = rebuild.attempts > (rebuild.way === trimFailedWay ? 1 : 0);
+    const backup = hasTriedOthers ? null : usableBackup(self, primary);
     const way = backup ? `backup:${backup}` : `clone:${chooseDonor(view, rebuild.ordinal, primary).ordinal}`;
     await setRebuild(context.store, context.leader, rebuild.id, { way });
     return true;
@@ -128,20 +144,26 @@ async function fill(context: Context, { input, signal }: { input: RebuildInput; 
   let commandId: string | null = null;
   await lookUntil(context, input.clusterId, signal, async () => {
     const { view, rebuild, self } = await read(context, input);
-    if (!self.isConnected || !self.status || !self.launch) return undefined;
+    if (!self.isConnected || !self.status || !self.launch || !self.bundle) return undefined;
     const { status } = self;
     // After a relaunch the executor has its secrets only from `start`, which the member machine sends first.
     if (status.instance === 'none' || status.instance === 'starting') return undefined;
     if (status.incarnation === rebuild.incarnation && status.isInitialised && status.instance === 'running') {
-      await finish(context, view, rebuild);
+      await finish(context, view, rebuild, self);
       return true;
     }
     commandId ??= `rebuild.${rebuild.id}.${rebuild.attempts}`;
     if (status.work?.commandId === commandId) {
-      if (status.work.outcome === 'failed')
-        throw new Refusal((status.work.code ?? 'INTERNAL') as ErrorCode, status.work.message ?? 'the rebuild failed');
-      return undefined;
+      const { outcome, code, message } = status.work;
+      if (outcome === 'failed') throw new Refusal((code ?? 'INTERNAL') as ErrorCode, message ?? 'the rebuild failed');
+      // There was nothing to trim: the member goes on as it is.
+      const isKept = outcome === 'done' && rebuild.way === trimWay && status.instance === 'running';
+      if (!isKept) return undefined;
+      await finish(context, view, rebuild, self);
+      return true;
     }
+    const from = sourceOf(view, rebuild);
+    if (!from) return undefined;
     await context.executors.send(
       self.launch.taskId,
       {
@@ -149,7 +171,12 @@ async function fill(context: Context, { input, signal }: { input: RebuildInput; 
         incarnation: rebuild.incarnation,
         serverUuid: rebuild.serverUuid,
         serverId: rebuild.serverId,
-        from: sourceOf(view, rebuild),
+        from,
+        secrets: await context.memberSecrets(await readClusterSecrets(context.store, view.cluster.id), {
+          commonName: `${view.cluster.name}-${self.ordinal}`,
+          ip: self.bundle.ip,
+          hostname: self.bundle.hostname,
+        }),
       },
       { epoch: view.cluster.epoch, timeoutMs: 15_000, signal, id: commandId },
     );
@@ -157,7 +184,12 @@ async function fill(context: Context, { input, signal }: { input: RebuildInput; 
   });
 }
 
+/** Null: what to trim to is not known now. */
 function sourceOf(view: ClusterView, rebuild: RebuildRow) {
+  if (rebuild.way === trimWay) {
+    const keep = findKeep(view, primaryOf(view));
+    return keep === null ? null : { kind: 'trim' as const, keep };
+  }
   const [kind, what] = (rebuild.way ?? '').split(':') as [string, string];
   if (kind === 'backup') return { kind: 'backup' as const, backupId: what };
   const donor = view.members.find((member) => member.ordinal === Number(what));
@@ -165,13 +197,19 @@ function sourceOf(view: ClusterView, rebuild: RebuildRow) {
   return { kind: 'clone' as const, donor: { host: donor.bundle.ip, port: donor.bundle.bundle.ports.mysql } };
 }
 
-/** The volume says that it holds the new incarnation: only now does the member's row say so too. */
-async function finish(context: Context, view: ClusterView, rebuild: RebuildRow): Promise<void> {
+/** The volume says what it holds: only now does the member's row say so too. */
+async function finish(context: Context, view: ClusterView, rebuild: RebuildRow, self: MemberView): Promise<void> {
   const { clusterId, ordinal, incarnation, serverUuid, serverId } = rebuild;
-  await setMemberIncarnation(context.store, context.leader, { clusterId, ordinal, incarnation, serverUuid, serverId });
-  await markInitialised(context.store, context.leader, { clusterId, ordinal, incarnation, at: context.clock.now() });
+  if (self.status?.incarnation === incarnation) {
+    const change = { clusterId, ordinal, incarnation, serverUuid, serverId };
+    await setMemberIncarnation(context.store, context.leader, change);
+    await markInitialised(context.store, context.leader, { clusterId, ordinal, incarnation, at: context.clock.now() });
+  }
   await closeRebuild(context.store, context.leader, rebuild.id, { state: 'done' });
-  await emit(context, 'rebuild.done', view.cluster, `filled anew from ${rebuild.way}`, { ordinal });
+  const isTrim = rebuild.way === trimWay && self.status;
+  const told = isTrim ? describeTrim(self.status, self.member.incarnation) : null;
+  const message = told?.message ?? `filled anew from ${rebuild.way}`;
+  await emit(context, 'rebuild.done', view.cluster, message, { ordinal, data: { way: rebuild.way, ...told?.data } });
   context.wakes.wake(clusterId);
 }
 
@@ -184,7 +222,8 @@ async function fail(context: Context, input: RebuildInput & { readonly error: un
   const attempts = rebuild.attempts + 1;
   const isHopeless = error instanceof Refusal && (error.code === 'IS_PRIMARY' || error.code === 'NO_PRIMARY');
   if (attempts < maxAttempts && !isHopeless) {
-    await setRebuild(context.store, context.leader, rebuild.id, { way: null, attempts });
+    const way = rebuild.way === trimWay && isTrimHopeless(error) ? trimFailedWay : null;
+    await setRebuild(context.store, context.leader, rebuild.id, { way, attempts });
     return;
   }
   const code = error instanceof Refusal ? error.code : 'INTERNAL';
