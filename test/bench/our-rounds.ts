@@ -2,7 +2,7 @@
 import { realClock } from '../../src/clock.ts';
 import { connect, type Login } from '../../src/mysql/connection.ts';
 import { type Api, createApiClient, type FailoverAnswer, watchEndpoints } from '../demo/api-client.ts';
-import { type ControlPlane, createControlPlane } from '../demo/control-plane.ts';
+import { createControlPlane } from '../demo/control-plane.ts';
 import { diagnose } from '../demo/diagnosis.ts';
 import type { Endpoints } from '../demo/endpoints.ts';
 import { removeRunDirectories } from '../demo/homes.ts';
