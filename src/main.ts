@@ -8,6 +8,7 @@ Run it
   up          everything on this machine: a local Mesos, the scheduler and the API
   local       only the local Mesos: a master and agents
   scheduler   the control plane on a Mesos cluster
+  proxy       a port for each cluster, which gives its primary through HAProxy
   executor    one member on its agent; Mesos starts it
 
 Use it (clients of the API; --api URL, --token TOKEN, --json)
@@ -32,6 +33,8 @@ async function run([command, ...argv]: readonly string[]): Promise<number> {
       return (await import('./run/local.ts')).runLocal(argv);
     case 'scheduler':
       return (await import('./run/scheduler-command.ts')).runScheduler(argv);
+    case 'proxy':
+      return (await import('./run/proxy-command.ts')).runProxy(argv);
     case 'executor':
       // Runs until its task has ended, then ends the process itself.
       await import('./executor/main.ts');

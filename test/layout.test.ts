@@ -15,7 +15,8 @@ const mayImport: Record<string, readonly string[]> = {
   executor: ['cluster', 'channel', 'mesos', 'mysql'],
   api: ['cluster', 'store'],
   cli: ['cluster', 'api'],
-  run: ['cluster', 'channel', 'mesos', 'mysql', 'store', 'controller', 'executor', 'api'],
+  proxy: ['cluster', 'api'],
+  run: ['cluster', 'channel', 'mesos', 'mysql', 'store', 'controller', 'executor', 'api', 'proxy'],
 };
 /** Real time, randomness and ids come in here and nowhere else. */
 const mayBeImpure = ['clock.ts', 'main.ts', 'run/random.ts'];
