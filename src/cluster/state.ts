@@ -28,6 +28,13 @@ export interface MemberFacts {
   readonly waitingForResources: string | null;
   /** It cannot start or join, and only a person or a rebuild helps. */
   readonly refusal: { readonly code: string; readonly message: string } | null;
+  /** It runs, and something is wrong that people should know: a broken or stuck replication, a volume that fills. */
+  readonly troubles: readonly Trouble[];
+}
+
+export interface Trouble {
+  readonly code: 'ReceiverError' | 'ApplierError' | 'ApplierStuck' | 'VolumeFilling' | 'NotAnswering' | 'NotReached';
+  readonly message: string;
 }
 
 export interface StateFacts {
@@ -70,6 +77,7 @@ export const conditionTypes = [
   'FailoverRefused',
   'WaitingForResources',
   'MemberRefused',
+  'MemberTrouble',
   'DurabilityReduced',
   'DurabilityBroken',
   'FailoverUnsafe',
@@ -191,6 +199,12 @@ function addMemberConditions(facts: StateFacts, state: ClusterState, add: Add): 
   if (first) {
     const words = refused.map((one) => `member ${one.ordinal}: ${one.message} (${one.code})`);
     add('MemberRefused', first.code, words.join('; '));
+  }
+  const troubles = members.flatMap(({ ordinal, troubles: own }) => own.map((trouble) => ({ ordinal, ...trouble })));
+  const heaviest = troubles[0];
+  if (heaviest) {
+    const words = troubles.map((one) => `member ${one.ordinal}: ${one.message} (${one.code})`);
+    add('MemberTrouble', heaviest.code, words.join('; '));
   }
 }
 

@@ -2,7 +2,8 @@
 import type { DryRun, LiveMember, LiveOffer, LiveState, LiveView } from '../api/live.ts';
 import { chooseAgent, couldEverFit } from '../cluster/choose-agent.ts';
 import { withoutBundle } from '../cluster/placement.ts';
-import { deriveState, type MemberFacts } from '../cluster/state.ts';
+import { deriveState, type MemberFacts, type Trouble } from '../cluster/state.ts';
+import { findTroubles } from '../cluster/troubles.ts';
 import type { AgentOffer, Bundle, ClusterSpec, Condition } from '../cluster/types.ts';
 import { isAutomationOn } from '../controller/automation.ts';
 import type { Controller } from '../controller/controller.ts';
@@ -94,7 +95,26 @@ function memberFacts(controller: Controller, view: ClusterView, member: MemberVi
     isInitialised: member.member.initialisedAt !== null,
     waitingForResources: member.isLive || isPlaced ? null : whyNotPlaced(controller, view.cluster.id, ordinal),
     refusal: status?.instance === 'failed' && status.reason ? status.reason : null,
+    troubles: troublesOf(view, member),
   };
+}
+
+function troublesOf({ cluster }: ClusterView, { status, ordinal, isLive, isConnected, launch }: MemberView): Trouble[] {
+  if (isLive && !isConnected && launch?.taskState === 'TASK_RUNNING') {
+    return [{ code: 'NotReached', message: 'its executor is not reached; it may run on' }];
+  }
+  if (!status || status.instance !== 'running') return [];
+  const { replication, volumes, lagMs, probeFailing } = status;
+  return findTroubles({
+    isReplica: ordinal !== cluster.primary,
+    receiver: replication?.receiver ?? null,
+    receiverError: replication?.receiverError ?? '',
+    applier: replication?.applier ?? null,
+    applierError: replication?.applierError ?? '',
+    lagMs,
+    probeFailing: probeFailing ?? null,
+    volumes: [{ name: 'data', ...volumes.data }, ...(volumes.backup ? [{ name: 'backup', ...volumes.backup }] : [])],
+  });
 }
 
 /** The failed stages of the last offers that were tried for the member. */

@@ -13,6 +13,7 @@ const member = (ordinal: number, change: Partial<MemberFacts> = {}): MemberFacts
   isInitialised: true,
   waitingForResources: null,
   refusal: null,
+  troubles: [],
   ...change,
 });
 const healthy: StateFacts = {
@@ -183,6 +184,9 @@ test('any facts give one state, no condition twice, and Ready exactly when it is
     isInitialised: maybe,
     waitingForResources: fc.option(fc.string()),
     refusal: fc.option(fc.record({ code: fc.string(), message: fc.string() })),
+    troubles: fc.array(fc.record({ code: fc.constant('ApplierError' as const), message: fc.string() }), {
+      maxLength: 2,
+    }),
   });
   const anyFacts = fc.record({
     spec: fc.integer({ min: 1, max: 9 }).map((members) => sampleSpec({ members })),
