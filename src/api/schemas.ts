@@ -73,6 +73,10 @@ export const patchBody = z
       .strictObject({ mode: z.enum(['on', 'off']), until: z.int().positive().nullable().optional() })
       .optional()
       .describe('off: nothing fails over by itself; `until` (UTC ms) ends it'),
+    preferences: z
+      .record(z.string().regex(/^\d$/, 'must be the ordinal of a member'), z.enum(['prefer', 'neutral', 'never']))
+      .optional()
+      .describe('Who shall rather, or never, become the primary; replaces what was said before'),
     cooldown: z.null().optional().describe('null releases the cooldown after an automatic failover'),
   })
   .refine((body) => Object.keys(body).length > 0, 'names nothing to change');
@@ -155,6 +159,7 @@ export const clusterSummary = z.object({
   warnings: z.array(z.string()),
   automation: z.object({ mode: z.enum(['on', 'off']), until: z.number().nullable() }),
   cooldownUntil: z.number().nullable(),
+  preferences: z.record(z.string(), z.enum(['prefer', 'neutral', 'never'])),
   servicePort: z
     .number()
     .nullable()

@@ -26,6 +26,7 @@ export function clusterSummary(deps: ApiDeps, row: ClusterRow) {
     warnings,
     automation: { mode: row.automation, until: row.automationUntil },
     cooldownUntil,
+    preferences: row.preferences,
     servicePort,
     durability: rule && {
       acknowledgements: rule.k,
@@ -89,14 +90,18 @@ function roleOf(row: ClusterRow, member: MemberRow, live: LiveMember | null): Me
 
 /** The primary is announced once it was seen writable in its epoch; replicas while they run. */
 export async function endpointsView(deps: ApiDeps, row: ClusterRow): Promise<EndpointsView> {
-  const { members } = await clusterView(deps, row);
   let primary: EndpointsView['primary'] = null;
   const replicas: EndpointsView['replicas'] = [];
-  for (const { ordinal, role, host, port, healthPort, lagMs } of members) {
-    if (host === null || port === null || healthPort === null) continue;
-    const endpoint = { ordinal, host, port, healthPort };
+  for (const member of await listMembers(deps.store, row.id)) {
+    const bundle = member.bundleId === null ? null : await findBundle(deps.store, member.bundleId);
+    if (!bundle) continue;
+    const { ordinal } = member;
+    const live = deps.live.member(row.id, ordinal);
+    const { mysql: port, health: healthPort } = bundle.bundle.ports;
+    const endpoint = { ordinal, host: bundle.ip, port, healthPort };
+    const role = roleOf(row, member, live);
     if (role === 'primary' && row.activatedAt !== null) primary = endpoint;
-    if (role === 'replica') replicas.push({ ...endpoint, lagMs });
+    if (role === 'replica') replicas.push({ ...endpoint, lagMs: live?.lagMs ?? null });
   }
   const { caCertPem } = await readClusterSecrets(deps.store, row.id);
   return { cluster: row.name, epoch: row.epoch, primary, replicas, caCertPem };

@@ -108,6 +108,11 @@ export interface Voter {
 /** Derived, never stored to decide. docs/states.md explains each. */
 export type ClusterState = 'creating' | 'ready' | 'degraded' | 'failing-over' | 'blocked' | 'deleting' | 'deleted';
 
+/** A person's word on who becomes the primary; the guards of safety come first. */
+export type Preference = 'prefer' | 'neutral' | 'never';
+/** By ordinal; who is not named is neutral. */
+export type Preferences = Readonly<Record<string, Preference>>;
+
 export type MemberRole = 'primary' | 'replica' | 'none';
 
 export interface Condition {

@@ -8,7 +8,8 @@ import type { CommandBody, CommandResult } from '../channel/protocol.ts';
 import { delay } from '../clock.ts';
 import { choosePrimary } from '../cluster/choose-primary.ts';
 import { formatGtidSet, parseGtidSet, unionGtidSets } from '../cluster/gtid-set.ts';
-import type { VoterRule } from '../cluster/types.ts';
+import { findHeir, isNever, preferred } from '../cluster/preferences.ts';
+import type { Preferences, VoterRule } from '../cluster/types.ts';
 import { countedVoters, firstRule, promotionNeeds, ruleAfterPromotion } from '../cluster/voters.ts';
 import { Refusal } from '../errors.ts';
 import { type FailoverInput, type FailoverProgress, failoverMachine } from '../machines/failover.ts';
@@ -247,7 +248,7 @@ async function choose(context: Context, args: Args): Promise<void> {
   const { facts } = row;
   const reached = facts.reached ?? [];
   if (row.kind !== 'failover') {
-    const chosen = row.candidate ?? bestReplica(row, reached);
+    const chosen = row.candidate ?? bestReplica(row, reached, view.cluster.preferences);
     return record(context, row, 'chosen', { chosen }, { toPrimary: chosen });
   }
   const choice = choosePrimary({
@@ -257,19 +258,28 @@ async function choose(context: Context, args: Args): Promise<void> {
     // Read while the primary still took writes: it can only ever add to what must be covered.
     isLastKnownFinal: false,
     candidate: row.candidate ?? undefined,
-    preferences: [],
+    preferences: preferred(view.cluster.preferences),
     acceptedLoss: row.options.acceptedLoss,
   });
   if (choice.kind === 'refused') throw new Refusal(choice.code, choice.message, choice.facts);
   const detail = choice.warnings.map(({ message }) => message).join('; ');
-  await record(context, row, 'chosen', { chosen: choice.ordinal }, { toPrimary: choice.ordinal, detail });
+  if (row.candidate !== null || !isNever(view.cluster.preferences, choice.ordinal)) {
+    return record(context, row, 'chosen', { chosen: choice.ordinal }, { toPrimary: choice.ordinal, detail });
+  }
+  const best = reached.find(({ ordinal }) => ordinal === choice.ordinal)!;
+  const heir = findHeir(countedVoters(view.cluster.rule!, reached), best, view.cluster.preferences);
+  if (heir === null) throw new Refusal('NO_CANDIDATE', 'only members that shall never be the primary were reached');
+  await record(context, row, 'chosen', { chosen: heir, catchUpFrom: choice.ordinal }, { toPrimary: heir, detail });
 }
 
 /** The lowest ordinal that applies transactions: in a switchover every ready replica catches up before it takes over. */
-function bestReplica(row: FailoverRow, reached: readonly Reached[]): number {
+function bestReplica(row: FailoverRow, reached: readonly Reached[], preferences: Preferences): number {
   const replicas = reached.filter(({ ordinal }) => row.kind === 'first' || ordinal !== row.fromPrimary);
   const running = replicas.filter(({ isApplierRunning }) => isApplierRunning);
-  const best = running.sort((a, b) => a.ordinal - b.ordinal)[0];
+  const order = preferred(preferences);
+  const rank = ({ ordinal }: Reached) => (order.includes(ordinal) ? order.indexOf(ordinal) : order.length + ordinal);
+  const allowed = running.filter(({ ordinal }) => !isNever(preferences, ordinal));
+  const best = allowed.sort((a, b) => rank(a) - rank(b))[0];
   if (!best) throw new Refusal('NO_CANDIDATE', 'no replica applies transactions');
   return best.ordinal;
 }
@@ -277,23 +287,26 @@ function bestReplica(row: FailoverRow, reached: readonly Reached[]): number {
 /** The candidate has executed all that it received; in a switchover all that the old primary has. */
 async function catchUp(context: Context, args: Args): Promise<void> {
   const { view, row, signal } = await begin(context, args);
-  await sendTo(
-    context,
-    view,
-    row.facts.chosen!,
-    { kind: 'catchUp', gtidSet: wantedOf(row), timeoutMs: timeoutsMs.catchUp - 2000 },
-    {
-      epoch: view.cluster.epoch,
-      timeoutMs: timeoutsMs.catchUp,
-      signal,
-    },
-  );
+  const { catchUpFrom } = row.facts;
+  const chosen = row.facts.chosen!;
+  const { epoch } = view.cluster;
+  if (catchUpFrom !== undefined) {
+    const best = view.members.find(({ ordinal }) => ordinal === catchUpFrom)?.bundle;
+    if (!best) throw new Error(`member ${catchUpFrom} has no bundle`);
+    const source = { host: best.ip, port: best.bundle.ports.mysql };
+    await sendTo(context, view, chosen, { kind: 'follow', source }, { epoch, timeoutMs: timeoutsMs.follow, signal });
+  }
+  const wait: CommandBody = { kind: 'catchUp', gtidSet: wantedOf(row), timeoutMs: timeoutsMs.catchUp - 2000 };
+  await sendTo(context, view, chosen, wait, { epoch, timeoutMs: timeoutsMs.catchUp, signal });
+  if (catchUpFrom !== undefined) {
+    await sendTo(context, view, chosen, { kind: 'freeze' }, { epoch, timeoutMs: timeoutsMs.freeze, signal });
+  }
   await record(context, row, 'caught up', { caughtUpAt: context.clock.now() });
 }
 
 /** What the new primary must have executed before it becomes one: what it received, or all that the old primary has. */
 function wantedOf({ kind, fromPrimary, facts }: FailoverRow): string {
-  const source = kind === 'switchover' ? fromPrimary : facts.chosen;
+  const source = kind === 'switchover' ? fromPrimary : (facts.catchUpFrom ?? facts.chosen);
   return facts.reached?.find(({ ordinal }) => ordinal === source)?.gtid ?? '';
 }
 
@@ -311,6 +324,8 @@ async function commit(context: Context, args: Args): Promise<void> {
     rule,
   });
   if (!isCommitted) throw new Error('the epoch has moved on');
+  // Those who watch the endpoints learn it before it is written down for people: each of those waits for the disk.
+  context.wakes.wake(view.cluster.id);
   await record(context, row, 'committed', { committedAt: context.clock.now() });
   await emit(context, 'failover.committed', view.cluster, `member ${chosen} is the primary of epoch ${rule.epoch}`, {
     ordinal: chosen,
@@ -377,6 +392,7 @@ async function activate(context: Context, args: Args): Promise<void> {
     promoted.catch(() => {});
   }
   await setActivated(context.store, context.leader, view.cluster.id, epoch, context.clock.now());
+  context.wakes.wake(view.cluster.id);
   await record(context, row, 'writable', { activatedAt: context.clock.now() });
   context.wakes.wake(view.cluster.id);
   await repointed;

@@ -5,6 +5,8 @@
 import { choosePrimary } from '../cluster/choose-primary.ts';
 import type { Verdict } from '../cluster/detection.ts';
 import { countGtids, formatGtidSet, parseGtidSet, subtractGtidSets, unionGtidSets } from '../cluster/gtid-set.ts';
+import { findHeir, isNever, preferred } from '../cluster/preferences.ts';
+import { countedVoters } from '../cluster/voters.ts';
 import { type ClusterView, isRunning, type MemberView, primaryOf } from './gather.ts';
 
 export interface PlanRequest {
@@ -95,7 +97,7 @@ function planFailover(view: ClusterView, primary: MemberView, request: PlanReque
     lastKnownPrimaryGtid: '',
     isLastKnownFinal: false,
     candidate: request.candidate,
-    preferences: [],
+    preferences: preferred(view.cluster.preferences),
     acceptedLoss: request.acceptedLoss,
   });
   if (choice.kind === 'refused') {
@@ -109,19 +111,37 @@ function planFailover(view: ClusterView, primary: MemberView, request: PlanReque
       predictedMs: null,
     };
   }
+  const best = reached.find(({ ordinal }) => ordinal === choice.ordinal)!;
+  const { preferences } = view.cluster;
+  const isPassedOver = request.candidate === undefined && isNever(preferences, choice.ordinal);
+  const candidate = isPassedOver ? findHeir(countedVoters(rule, reached), best, preferences) : choice.ordinal;
+  if (candidate === null) {
+    const message = 'only members that shall never be the primary are reached';
+    return {
+      kind: 'failover',
+      candidate,
+      refusal: { code: 'NO_CANDIDATE', message },
+      warnings: [],
+      steps: [],
+      predictedMs: null,
+    };
+  }
   const steps = [
     { name: 'fence', member: primary.ordinal, what: 'SIGKILL mysqld and hold' },
     ...reached.map(({ ordinal }) => ({ name: 'freeze', member: ordinal, what: 'STOP REPLICA IO_THREAD' })),
-    { name: 'catch up', member: choice.ordinal, what: `wait until ${choice.catchUpTo || 'nothing'} is executed` },
-    ...afterCommit(view, choice.ordinal),
+    ...(isPassedOver
+      ? [{ name: 'follow', member: candidate, what: `catch up from member ${choice.ordinal}, who holds most` }]
+      : []),
+    { name: 'catch up', member: candidate, what: `wait until ${choice.catchUpTo || 'nothing'} is executed` },
+    ...afterCommit(view, candidate),
   ];
   return {
     kind: 'failover',
-    candidate: choice.ordinal,
+    candidate,
     refusal: null,
     warnings: choice.warnings.map(({ message }) => message),
     steps,
-    predictedMs: floorMs.failover + backlog(view, choice.ordinal),
+    predictedMs: floorMs.failover + backlog(view, candidate),
   };
 }
 
@@ -135,7 +155,11 @@ function planSwitchover(
     return refuse('PRIMARY_NOT_READY', 'the primary does not take writes: this needs a failover, not a switchover');
   }
   const ready = readyReplicas(view, primary.ordinal).map(({ ordinal }) => ordinal);
-  const candidate = request.candidate ?? ready[0];
+  const { preferences } = view.cluster;
+  const order = [...preferred(preferences), ...ready].filter(
+    (ordinal) => ready.includes(ordinal) && !isNever(preferences, ordinal),
+  );
+  const candidate = request.candidate ?? order[0];
   if (candidate === undefined) return refuse('NO_CANDIDATE', 'no replica is a voter that runs and replicates');
   if (!ready.includes(candidate)) {
     return refuse('CANDIDATE_NOT_READY', `member ${candidate} is not a voter that runs and replicates`, { ready });

@@ -103,7 +103,7 @@ function troublesOf({ cluster }: ClusterView, { status, ordinal, isLive, isConne
   if (isLive && !isConnected && launch?.taskState === 'TASK_RUNNING') {
     return [{ code: 'NotReached', message: 'its executor is not reached; it may run on' }];
   }
-  if (!status || status.instance !== 'running') return [];
+  if (status?.instance !== 'running') return [];
   const { replication, volumes, lagMs, probeFailing } = status;
   return findTroubles({
     isReplica: ordinal !== cluster.primary,

@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import type { ClusterSpec, VoterRule } from '../cluster/types.ts';
+import type { ClusterSpec, Preferences, VoterRule } from '../cluster/types.ts';
 import { Refusal } from '../errors.ts';
-import { ruleColumn, secretsColumn, specColumn } from './columns.ts';
+import { preferencesColumn, ruleColumn, secretsColumn, specColumn } from './columns.ts';
 import { writeEvent } from './events.ts';
 import type { ClusterRow, ClusterSecrets, Leader } from './rows.ts';
 import { seal, unseal } from './secrets.ts';
@@ -25,6 +25,9 @@ const clusterRow = z
     automation: z.enum(['on', 'off']),
     automationUntil: z.number().nullable(),
     cooldownUntil: z.number().nullable(),
+    preferences: json(preferencesColumn)
+      .nullable()
+      .transform((preferences) => preferences ?? {}),
     servicePort: z.number().nullable(),
   })
   .transform(({ primaryOrdinal, ...row }): ClusterRow => ({ ...row, primary: primaryOrdinal }));
@@ -225,6 +228,14 @@ export function setDurability(store: Store, id: string, durability: ClusterSpec[
   return transaction(store, () => {
     const spec = { ...getById(store, id).spec, durability };
     run(store, 'UPDATE cluster SET spec = ? WHERE id = ?', JSON.stringify(spec), id);
+    return getById(store, id);
+  });
+}
+
+/** A person's word: who shall rather, or never, become the primary. Refusal: NOT_FOUND. */
+export function setPreferences(store: Store, id: string, preferences: Preferences): Promise<ClusterRow> {
+  return transaction(store, () => {
+    run(store, 'UPDATE cluster SET preferences = ? WHERE id = ?', JSON.stringify(preferences), id);
     return getById(store, id);
   });
 }

@@ -1,6 +1,6 @@
 /** Shapes of the JSON columns: what is read back is checked like any other input. */
 import { z } from 'zod';
-import type { Bundle, ClusterSpec, VoterRule } from '../cluster/types.ts';
+import type { Bundle, ClusterSpec, Preferences, VoterRule } from '../cluster/types.ts';
 import type { ClusterSecrets, FailoverFacts, FailoverOptions, Step } from './rows.ts';
 
 const volume = z.object({ type: z.enum(['root', 'path', 'mount']), sizeMb: z.number() });
@@ -22,6 +22,8 @@ export const ruleColumn: z.ZodType<VoterRule> = z.object({
   base: z.string().optional(),
   k: z.int(),
 });
+
+export const preferencesColumn: z.ZodType<Preferences> = z.record(z.string(), z.enum(['prefer', 'neutral', 'never']));
 
 export const optionsColumn: z.ZodType<FailoverOptions> = z.object({
   force: z.boolean().optional(),
@@ -59,6 +61,7 @@ export const factsColumn: z.ZodType<FailoverFacts> = z.object({
     )
     .exactOptional(),
   chosen: z.int().exactOptional(),
+  catchUpFrom: z.int().exactOptional(),
   caughtUpAt: z.number().exactOptional(),
   committedAt: z.number().exactOptional(),
   activatedAt: z.number().exactOptional(),

@@ -3,7 +3,7 @@
  * read and write them. Times are UTC milliseconds, JSON columns are parsed and validated at the row boundary.
  * Rows are tombstoned, never deleted: absence of a row is never a reason to destroy anything.
  */
-import type { Bundle, ClusterSpec, VoterRule } from '../cluster/types.ts';
+import type { Bundle, ClusterSpec, Preferences, VoterRule } from '../cluster/types.ts';
 
 /** Proof of leadership: every function that changes facts takes it and fails with STALE_LEADER when a newer leader exists. */
 export interface Leader {
@@ -29,6 +29,7 @@ export interface ClusterRow {
   readonly automationUntil: number | null;
   /** No automatic failover begins before; null when none happened lately. */
   readonly cooldownUntil: number | null;
+  readonly preferences: Preferences;
   /** Of the cluster for life: `selvedge proxy` gives the primary there. null when nothing is left of the cluster. */
   readonly servicePort: number | null;
 }
@@ -151,6 +152,8 @@ export interface FailoverFacts {
     readonly isApplierRunning: boolean;
   }[];
   readonly chosen?: number;
+  /** The best informed member may not become the primary: the chosen one first catches up from it. */
+  readonly catchUpFrom?: number;
   readonly caughtUpAt?: number;
   /** The commit point: epoch, primary and rule are in the cluster's row. */
   readonly committedAt?: number;

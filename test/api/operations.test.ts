@@ -161,16 +161,20 @@ test('a person changes durability and automation, and releases the cooldown', as
   const weaker = await patch({ durability: 'async', cooldown: null });
   const scaled = await patch({ members: 5 });
   const empty = await patch({});
+  const liked = await patch({ preferences: { 1: 'prefer', 2: 'never' } });
+  const strange = await patch({ preferences: { 7: 'never' } });
 
   expect(off).toMatchObject({ automation: { mode: 'off', until: 5000 }, cooldownUntil: 999 });
   expect(weaker).toMatchObject({ spec: { durability: 'async' }, cooldownUntil: null });
-  for (const answer of [scaled, empty]) expect(answer).toMatchObject({ status: 400, code: 'BAD_REQUEST' });
+  expect(liked).toMatchObject({ preferences: { 1: 'prefer', 2: 'never' } });
+  for (const answer of [scaled, empty, strange]) expect(answer).toMatchObject({ status: 400, code: 'BAD_REQUEST' });
   const told = (await world.app.inject('/v1/events'))
     .json()
     .events.filter((event: { kind: string }) => event.kind === 'cluster.changed');
   expect(told.map((event: { message: string }) => event.message)).toEqual([
     'automation off until 1970-01-01T00:00:05.000Z',
     'durability async, cooldown released',
+    'preferences {"1":"prefer","2":"never"}',
   ]);
 });
 

@@ -48,7 +48,7 @@ CREATE TABLE cluster (
   activated_at BIGINT NULL,
   -- AES-256-GCM, the id as additional data.
   sealed_secrets TEXT NOT NULL
-, automation VARCHAR(16) NOT NULL DEFAULT 'on', automation_until BIGINT NULL, cooldown_until BIGINT NULL, service_port INTEGER NULL);
+, automation VARCHAR(16) NOT NULL DEFAULT 'on', automation_until BIGINT NULL, cooldown_until BIGINT NULL, service_port INTEGER NULL, preferences TEXT NULL);
 
 CREATE TABLE event (
   seq BIGINT NOT NULL PRIMARY KEY,

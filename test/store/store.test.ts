@@ -107,6 +107,7 @@ test('many processes may make the store at once', async () => {
     { number: 1, name: '0001-store.sql' },
     { number: 2, name: '0002-automation.sql' },
     { number: 3, name: '0003-service-port.sql' },
+    { number: 4, name: '0004-preferences.sql' },
   ]);
   db.close();
 });

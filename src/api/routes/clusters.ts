@@ -11,6 +11,7 @@ import {
   setAutomation,
   setCooldown,
   setDurability,
+  setPreferences,
 } from '../../store/clusters.ts';
 import { addEvent } from '../../store/events.ts';
 import type { Account, ClusterRow } from '../../store/rows.ts';
@@ -105,7 +106,10 @@ async function createCluster(deps: ApiDeps, spec: ClusterSpec, requestedBy: stri
   }));
   const row = await insertCluster(store, { id, spec, secrets, members, requestedBy });
   deps.wake(id);
-  return { ...(await clusterView(deps, row)), credentials: { ...secrets.team, uri: uriOf(deps, row, secrets.team), caCertPem: secrets.caCertPem } };
+  return {
+    ...(await clusterView(deps, row)),
+    credentials: { ...secrets.team, uri: uriOf(deps, row, secrets.team), caCertPem: secrets.caCertPem },
+  };
 }
 
 /** The connection string that survives failover: the proxy listens on the service port. */
@@ -216,16 +220,26 @@ async function change({ store }: ApiDeps, row: ClusterRow, patch: Patch): Promis
     await setDurability(store, row.id, durability);
   }
   if (automation) await setAutomation(store, row.id, { mode: automation.mode, until: automation.until ?? null });
+  if (patch.preferences) {
+    const strangers = Object.keys(patch.preferences).filter((ordinal) => Number(ordinal) >= row.spec.members);
+    const faults = strangers.map((ordinal) => ({
+      path: `preferences.${ordinal}`,
+      message: 'the cluster has no such member',
+    }));
+    if (faults.length > 0) throw new BadRequest(faults);
+    await setPreferences(store, row.id, patch.preferences);
+  }
   if (patch.cooldown === null) await setCooldown(store, null, row.id, null);
   return getCluster(store, row.id);
 }
 
-function describe({ durability, automation, cooldown }: Patch): string {
+function describe({ durability, automation, cooldown, preferences }: Patch): string {
   return [
     ...(durability ? [`durability ${durability}`] : []),
     ...(automation
       ? [`automation ${automation.mode}${automation.until ? ` until ${new Date(automation.until).toISOString()}` : ''}`]
       : []),
+    ...(preferences ? [`preferences ${JSON.stringify(preferences)}`] : []),
     ...(cooldown === null ? ['cooldown released'] : []),
   ].join(', ');
 }
