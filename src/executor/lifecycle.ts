@@ -7,16 +7,17 @@
  * - An unclean end of a read-only instance is mended here, with a growing pause, five times.
  */
 import type { Command, CommandResult } from '../channel/protocol.ts';
-import { delay } from '../clock.ts';
+import { type Clock, delay } from '../clock.ts';
 import { Refusal } from '../errors.ts';
 import { ensureAccounts } from '../mysql/accounts.ts';
 import { setOffline } from '../mysql/read-only.ts';
 import { readSemiSync } from '../mysql/semi-sync.ts';
 import { checkDataDirectory, initialiseDataDirectory } from './data-directory.ts';
+import { FENCE_TIMEOUT_MS, killWithin, requireNoneDying } from './dying.ts';
 import { type RunningInstance, startInstance } from './instance.ts';
 import { type MemberContext, reasonOf, requireVolumes, setPhase } from './member-context.ts';
 import { writeStartFiles } from './member-files.ts';
-import { describeExit, type Exit, killAndReap } from './mysqld-process.ts';
+import { describeExit, type Exit } from './mysqld-process.ts';
 import { resumeReplication } from './roles.ts';
 import { readMarker } from './volumes.ts';
 
@@ -35,6 +36,7 @@ export async function start(
   if (context.work?.kind === 'rebuild' && context.work.outcome === 'running') {
     throw new Refusal('BUSY', 'a rebuild runs');
   }
+  requireNoneDying(context);
   context.secrets = command.secrets;
   if (context.instance && context.phase === 'running') return { outcome: 'done' };
   if (!context.marker && !command.initialise) {
@@ -197,15 +199,29 @@ export function forgetInstance(context: MemberContext): void {
 /** The `fence` command: SIGKILL and hold. Answers when the process was reaped and the hold is durable. */
 export async function fence(context: MemberContext): Promise<CommandResult> {
   requireVolumes(context);
-  const { process, clock } = context;
+  const process = context.process ?? context.dying?.process;
   context.workAbort?.abort(new Refusal('SUPERSEDED', 'a fence overtook it'));
+  const deadline = context.clock.now() + FENCE_TIMEOUT_MS;
+  const killed = process ? killWithin(context, process, FENCE_TIMEOUT_MS) : Promise.resolve();
   forgetInstance(context);
   const reason = { code: 'HELD', message: 'fenced on command' } as const;
   setPhase(context, 'held', reason);
   // Without a marker there is no data to hold, and the volume is not ours to write to.
-  const remembered = context.marker ? context.state.update({ held: reason }) : null;
-  await Promise.all([remembered, process ? killAndReap(process, clock) : null]);
+  const remembered = context.marker ? context.state.update({ held: reason }) : Promise.resolve();
+  remembered.catch((error: unknown) => context.log.error({ err: error }, 'cannot store a hold'));
+  await killed;
+  await within(context.clock, remembered, deadline - context.clock.now());
   return { outcome: 'done' };
+}
+
+/** The hold must be durable too: a hung disk does not take it. Throws TIMED_OUT. */
+async function within(clock: Clock, work: Promise<void>, timeoutMs: number): Promise<void> {
+  let timer: unknown;
+  const late = new Promise<never>((_, reject) => {
+    const refusal = new Refusal('TIMED_OUT', 'mysqld has ended, but the data volume does not take the hold');
+    timer = clock.setTimeout(() => reject(refusal), Math.max(0, timeoutMs));
+  });
+  await Promise.race([work, late]).finally(() => clock.clearTimeout(timer));
 }
 
 /** The `stop` command, and the end of the task. Idempotent. Answers whether mysqld ended cleanly. */

@@ -41,6 +41,8 @@ export interface MemberContext {
   instance: RunningInstance | null;
   /** The mysqld that is starting or running on the data volume: what a fence kills. */
   process: MysqldProcess | null;
+  /** One that was sent SIGKILL and is not reaped yet. */
+  dying: { readonly process: MysqldProcess; readonly since: number } | null;
   /** Epoch in which this member was made writable and is still. */
   promotedEpoch: number | null;
   /** The last command that was carried out: an older one of the same leader is refused. */

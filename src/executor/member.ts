@@ -142,6 +142,7 @@ async function createContext(deps: MemberDeps, found: Found): Promise<MemberCont
     secrets: null,
     instance: null,
     process: null,
+    dying: null,
     promotedEpoch: null,
     newest: { leaderToken: 0, sequence: 0, kind: 'start' },
     epochCommit: null,
@@ -213,7 +214,10 @@ async function admit(context: MemberContext, command: Command): Promise<void> {
     throw new Refusal('NOT_RUNNING', 'the data volume was never filled');
   }
   if (!context.marker) return;
-  await context.state.update({ leaderToken: command.leaderToken, epoch: command.epoch });
+  const remembered = context.state.update({ leaderToken: command.leaderToken, epoch: command.epoch });
+  // On a hung disk a write never ends: the kill comes first, and the fence itself waits for what it stores.
+  if (command.kind === 'fence') remembered.catch((error) => context.log.error({ err: error }, 'cannot store an epoch'));
+  else await remembered;
 }
 
 /**

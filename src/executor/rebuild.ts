@@ -17,6 +17,7 @@ import { copyTemplate, ensureTemplate } from '../mysql/template.ts';
 import { withProgress } from './backup.ts';
 import { copyBackup } from './copy-backup.ts';
 import { renameDurable } from './durable.ts';
+import { requireNoneDying } from './dying.ts';
 import { openSession, startInstance } from './instance.ts';
 import { bringUp, enterRunning, forgetInstance } from './lifecycle.ts';
 import { beginWork, requireIdle, tellDone, type WorkHandle } from './long-work.ts';
@@ -36,6 +37,7 @@ export async function rebuild(context: MemberContext, command: Rebuild): Promise
   const { data, backup } = requireVolumes(context);
   const what = { kind: 'rebuild', commandId: command.id } as const;
   requireIdle(context);
+  requireNoneDying(context);
   if (command.secrets) context.secrets = command.secrets;
   if (command.from.kind === 'trim') return trim(context, { ...command, from: command.from });
   const { marker } = context;

@@ -5,18 +5,23 @@ import { readHeartbeat } from '../mysql/heartbeat.ts';
 import { readAccess } from '../mysql/read-only.ts';
 import { readReplication } from '../mysql/replication.ts';
 import { readSemiSync } from '../mysql/semi-sync.ts';
-import { describe } from './command-queue.ts';
 import { readPendingMs } from './heartbeat-loop.ts';
 import type { RunningInstance } from './instance.ts';
 import type { MemberContext } from './member-context.ts';
 import { boundLog } from './mysqld-process.ts';
+import { startProbe } from './probe.ts';
 import { measureVolume } from './volumes.ts';
 
 const POLL_MS = 250;
-/** A commit or a probe under way is no news before. */
+/** A commit under way is no news before. */
 const NEWS_MS = 500;
+/** A session that does not answer is replaced; what was read longer ago says nothing about now. */
+const ANSWER_MS = 2_500;
 /** Walking a data directory is not free: the fill of volumes is news of a slower kind. */
 const MEASURE_MS = 10_000;
+
+/** These change at every look: they are told with the next news, or each second. */
+const isNoNews: ReadonlySet<string> = new Set(['sequence', 'at', 'heardMsAgo']);
 
 type InstanceFacts = Pick<
   Status,
@@ -54,10 +59,11 @@ export async function readInstance(instance: RunningInstance, now: () => number)
       receiver: replication.receiver,
       applier: replication.applier,
       receiverError: replication.receiverError,
+      heardMsAgo: replication.heardMsAgo,
       applierError: replication.applierError,
     },
     lagMs: heartbeat === null ? null : Math.max(0, now() - heartbeat.atMs),
-    semiSync,
+    semiSync: { ...semiSync, acknowledgers: semiSync.acknowledgers && [...semiSync.acknowledgers] },
   };
 }
 
@@ -91,17 +97,35 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
   let published = '';
   let running: Promise<void> | null = null;
   let isAskedAgain = false;
-  /** When the probe that is under way, or the first of those that failed in a row, began. */
-  let probe: { since: number; message: string } | null = null;
+  let factsAt = Number.NEGATIVE_INFINITY;
+  const probe = startProbe(context, () => changed());
 
+  /** Grown old since they were read. */
+  const heard = ({ replication }: InstanceFacts): InstanceFacts['replication'] => {
+    const heardMsAgo = replication?.heardMsAgo ?? null;
+    if (!replication || heardMsAgo === null) return replication;
+    return { ...replication, heardMsAgo: heardMsAgo + Math.max(0, clock.now() - factsAt) };
+  };
   const readDoubts = (known: InstanceFacts): Pick<Status, 'heartbeatPending' | 'probeFailing'> => {
-    const failingMs = context.instance && probe ? clock.now() - probe.since : 0;
-    const probeFailing = probe && failingMs >= NEWS_MS ? { forMs: failingMs, message: probe.message } : null;
     const forMs = readPendingMs(context);
-    const waitsForAcknowledgement = probeFailing ? null : known.semiSync.waitingSessions > 0;
+    const isAnswering = clock.now() - factsAt < ANSWER_MS;
+    const waitsForAcknowledgement = isAnswering ? known.semiSync.waitingSessions > 0 : null;
     return {
       heartbeatPending: forMs === null || forMs < NEWS_MS ? null : { forMs, waitsForAcknowledgement },
-      probeFailing,
+      probeFailing: probe.read() ?? null,
+    };
+  };
+  /** It was sent SIGKILL and has not ended: as long as nothing is proven it counts as there. */
+  const tellDying = (): Partial<Status> => {
+    const { dying } = context;
+    if (!dying || context.phase !== 'held') return {};
+    const forMs = clock.now() - dying.since;
+    return {
+      ...facts,
+      instance: 'running',
+      reason: { code: 'HELD', message: 'mysqld was sent SIGKILL and has not ended yet' },
+      heartbeatPending: facts.isWritable ? { forMs, waitsForAcknowledgement: false } : null,
+      probeFailing: { forMs, message: 'it was sent SIGKILL' },
     };
   };
   const build = (): Status => {
@@ -122,40 +146,46 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
       reason: context.reason,
       isInitialised: context.marker?.fill === 'filled',
       ...known,
+      replication: heard(known),
       heartbeatAt: context.heartbeatAt,
       ...readDoubts(known),
       volumes,
       backups: [...context.backups],
       tails: [...context.tails],
       work: context.work,
+      ...tellDying(),
     };
   };
   const changed = () => {
     const status = build();
-    const { sequence: _sequence, at: _at, ...content } = status;
-    const text = JSON.stringify(content);
+    const text = JSON.stringify(status, (key, value) => (isNoNews.has(key) ? undefined : value));
     if (text === published) return;
     published = text;
     sequence += 1;
     const next = { ...status, sequence };
     for (const listener of listeners) listener(next);
   };
+  /** A session that hangs is closed, which ends its queries; the next look opens another one. */
+  const answerInTime = async (instance: RunningInstance): Promise<InstanceFacts> => {
+    await instance.repair();
+    const { probe: session } = instance;
+    const timer = clock.setTimeout(() => void session.close(), ANSWER_MS);
+    try {
+      return await readInstance(instance, () => clock.now());
+    } finally {
+      clock.clearTimeout(timer);
+    }
+  };
   const ask = async () => {
     const { instance } = context;
-    if (!instance || context.phase !== 'running') {
-      probe = null;
-      return changed();
-    }
-    probe ??= { since: clock.now(), message: 'no answer yet' };
+    if (!instance || context.phase !== 'running') return changed();
     try {
-      await instance.repair();
-      const answer = await readInstance(instance, () => clock.now());
+      const answer = await answerInTime(instance);
       facts = answer;
       factsOf = instance;
-      probe = null;
+      factsAt = clock.now();
     } catch (error) {
       if (context.instance === instance) log.warn({ err: error }, 'the instance does not answer');
-      probe = { since: probe?.since ?? clock.now(), message: describe(error) };
     }
     changed();
   };
@@ -194,6 +224,7 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
     return () => {
       isStopped = true;
       clock.clearTimeout(timer);
+      probe.stop();
     };
   };
   return {

@@ -15,6 +15,8 @@ export interface Replication {
   readonly applier: 'on' | 'off';
   readonly receiverError: string;
   readonly applierError: string;
+  /** Milliseconds since the receiver queued something or heard a heartbeat; null before the first. */
+  readonly heardMsAgo: number | null;
   /** Whole transactions in the relay log or applied since: executed ∪ received is what this member can have. */
   readonly received: string;
 }
@@ -28,6 +30,7 @@ interface Row {
   readonly receiverError: string;
   readonly applierError: string;
   readonly workerError: string | null;
+  readonly heardMsAgo: number | null;
   readonly received: string;
 }
 
@@ -36,6 +39,8 @@ const statement = `
     s.LAST_ERROR_MESSAGE AS receiverError, IFNULL(k.LAST_ERROR_MESSAGE, '') AS applierError,
     (SELECT MAX(w.LAST_ERROR_MESSAGE) FROM performance_schema.replication_applier_status_by_worker w
       WHERE w.CHANNEL_NAME = '') AS workerError,
+    TIMESTAMPDIFF(MICROSECOND, GREATEST(s.LAST_HEARTBEAT_TIMESTAMP, s.LAST_QUEUED_TRANSACTION_END_QUEUE_TIMESTAMP,
+      s.QUEUEING_TRANSACTION_START_QUEUE_TIMESTAMP), NOW(6)) DIV 1000 AS heardMsAgo,
     s.RECEIVED_TRANSACTION_SET AS received
   FROM performance_schema.replication_connection_configuration c
   JOIN performance_schema.replication_connection_status s USING (CHANNEL_NAME)
@@ -55,6 +60,7 @@ export async function readReplication(session: Session): Promise<Replication | n
     applier: row.applier === 'ON' ? 'on' : 'off',
     receiverError: row.receiverError,
     applierError: row.workerError || row.applierError,
+    heardMsAgo: row.heardMsAgo === null ? null : Math.max(0, Number(row.heardMsAgo)),
     received: stripGtids(row.received),
   };
 }

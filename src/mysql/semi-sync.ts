@@ -13,7 +13,18 @@ export interface SemiSync {
   readonly waitingSessions: number;
   /** Commits since the start that were not acknowledged: must not grow within an epoch. */
   readonly noTx: number;
+  /** server_uuids of the replicas that get the log and may acknowledge; null: this is no source. */
+  readonly acknowledgers: readonly string[] | null;
 }
+
+/** A replica names itself and says that it acknowledges in user variables of its session, before it asks for the log. */
+const acknowledgersSql = `
+  SELECT u.VARIABLE_VALUE AS uuid FROM performance_schema.threads t
+  JOIN performance_schema.user_variables_by_thread u USING (THREAD_ID)
+  JOIN performance_schema.user_variables_by_thread s USING (THREAD_ID)
+  WHERE t.PROCESSLIST_COMMAND LIKE 'Binlog Dump%' AND u.VARIABLE_NAME = 'replica_uuid'
+    AND s.VARIABLE_NAME = 'rpl_semi_sync_replica' AND s.VARIABLE_VALUE = '1'
+  ORDER BY 1`;
 
 export async function readSemiSync(session: Session): Promise<SemiSync> {
   const [row] = await session.query<Record<'isSource' | 'k' | 'isReplica', number>>(
@@ -22,12 +33,14 @@ export async function readSemiSync(session: Session): Promise<SemiSync> {
   );
   const status = await readStatus(session);
   const isSource = row?.isSource === 1;
+  const acknowledgers = isSource ? await session.query<{ uuid: unknown }>(acknowledgersSql) : null;
   return {
     isSource,
     k: isSource ? Number(row.k) : 0,
     isReplica: row?.isReplica === 1,
     clients: Number(status.get('Rpl_semi_sync_source_clients') ?? 0),
     waitingSessions: Number(status.get('Rpl_semi_sync_source_wait_sessions') ?? 0),
+    acknowledgers: acknowledgers?.map(({ uuid }) => String(uuid)) ?? null,
     noTx: Number(status.get('Rpl_semi_sync_source_no_tx') ?? 0),
   };
 }
