@@ -146,8 +146,13 @@ export function createController(options: ControllerOptions): Controller {
     switch (event.type) {
       case 'OFFERS': {
         const { offers } = event.offers;
-        await reservations.look(offers);
-        return context.market.add(offers);
+        try {
+          await reservations.look(offers);
+        } finally {
+          // Mesos tells an offer once: one that is forgotten here would never be answered, nor offered again.
+          context.market.add(offers);
+        }
+        return;
       }
       case 'RESCIND':
         return context.market.rescind(event.rescind.offer_id.value);

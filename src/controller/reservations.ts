@@ -3,9 +3,13 @@
  * Known and given up: given back whole. Unknown: an orphan, shown and never touched (guarantee 4: absence of a row is
  * no reason to destroy).
  */
-import { findOurReservations } from '../mesos/offers.ts';
-import type { Offer } from '../mesos/types.ts';
+import { type FoundReservation, findOurReservations } from '../mesos/offers.ts';
+import { coversReservation } from '../mesos/operations.ts';
+import type { Offer, Resource } from '../mesos/types.ts';
 import { findBundle, listBundles, touchBundle } from '../store/bundles.ts';
+import { findLaunch, updateTask } from '../store/launches.ts';
+import { getMember } from '../store/members.ts';
+import type { BundleRow } from '../store/rows.ts';
 import { type Context, emit } from './context.ts';
 import { releaseWant } from './launching.ts';
 
@@ -53,11 +57,32 @@ export function createReservations(context: Context): Reservations {
           context.market.want(releaseWant(context, { ...bundle, agentId: found.agentId }));
         } else {
           await touchBundle(context.store, context.leader, bundle.id, context.clock.now());
+          await noteMoved(context, bundle, found);
         }
       }
     },
     orphans: () => [...orphans.values()],
   };
+}
+
+/**
+ * The whole bundle on offer by an agent with another id: the host came back without its identity. Mesos will call the
+ * task unreachable for ever, and says nothing more of it; but what is on offer is held by no process of ours.
+ */
+async function noteMoved(context: Context, bundle: BundleRow, found: FoundReservation): Promise<void> {
+  const { taskId } = await getMember(context.store, bundle.clusterId, bundle.ordinal);
+  const launch = taskId === null ? null : await findLaunch(context.store, taskId);
+  if (!launch || launch.endedAt !== null || launch.bundleId !== bundle.id || launch.agentId === found.agentId) return;
+  if (!coversReservation(found.resources, bundle.resources as Resource[])) return;
+  await updateTask(context.store, context.leader, {
+    taskId: launch.taskId,
+    state: 'TASK_GONE',
+    reason: 'REASON_AGENT_REMOVED',
+    message: `its volumes are on offer by agent ${found.agentId}`,
+    endedAt: context.clock.now(),
+  });
+  context.executors.forget(launch.taskId);
+  context.wakes.wake(bundle.clusterId);
 }
 
 /** After a start of the control plane: bundles that were being given back are asked for again. */
