@@ -6,6 +6,7 @@ import { ApiError, createClient } from './http.ts';
 import { CliError, type CliIo, type ExitCode, exitCodes, usageError } from './io.ts';
 import { events, offers, reservations } from './operations.ts';
 import { processIo } from './process-io.ts';
+import { set } from './set.ts';
 import { clean } from './tables.ts';
 import { helpOf, parseVerb, type Verb } from './verb.ts';
 import { backup, backups, failover, rebuild, switchover } from './work.ts';
@@ -20,6 +21,7 @@ const verbs: readonly Verb[] = [
   backup,
   backups,
   rebuild,
+  set,
   rm,
   events,
   offers,

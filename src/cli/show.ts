@@ -1,6 +1,6 @@
 /** Clusters as people read them. */
 import type { z } from 'zod';
-import type { ClusterView, EndpointsView, failoverView } from '../api/schemas.ts';
+import type { ClusterView, EndpointsView, failoverView, planView } from '../api/schemas.ts';
 import { clean, fill, table, time } from './tables.ts';
 
 /** `creating: 1 of 3 members run`, with the first condition's words when there is one. */
@@ -45,10 +45,17 @@ export function clusterText(cluster: ClusterView): string {
       member.gtidExecuted,
     ]),
   );
+  const { rehearsal } = cluster;
+  const heir = rehearsal
+    ? rehearsal.refusal
+      ? `nobody follows: ${rehearsal.refusal.message}`
+      : `member ${rehearsal.candidate} follows in about ${rehearsal.predictedMs} ms`
+    : null;
+  const outlook = heir === null ? '' : clean(`If the primary died now: ${heir}.\n`);
   const messages = cluster.members
     .filter(({ message }) => message)
     .map(({ ordinal, message }) => `member ${ordinal}: ${clean(message ?? '')}\n`);
-  return [head, ...conditions, '\n', members, ...messages].join('');
+  return [head, ...conditions, outlook, '\n', members, ...messages].join('');
 }
 
 export function endpointsText({ epoch, primary, replicas }: EndpointsView): string {
@@ -85,4 +92,25 @@ export function failoverText(failover: z.output<typeof failoverView>): string {
   const steps = failover.steps.map(({ name, at, detail }) => [`+${at - failover.startedAt} ms`, name, detail]);
   const refusal = failover.refusal ? `${clean(`${failover.refusal.code}: ${failover.refusal.message}`)}\n` : '';
   return head + (steps.length > 0 ? `\n${table(['TIME', 'STEP', 'DETAIL'], steps)}` : '') + refusal;
+}
+
+export function planText(plan: z.output<typeof planView>): string {
+  const { refusal } = plan;
+  if (refusal) {
+    const facts = Object.entries(refusal.facts ?? {}).map(([key, value]) =>
+      clean(`  ${key}: ${JSON.stringify(value)}\n`),
+    );
+    return [clean(`It would be refused. ${refusal.code}: ${refusal.message}\n`), ...facts].join('');
+  }
+  const head = `Member ${plan.candidate} would become the primary, in about ${plan.predictedMs} ms.\n`;
+  const warnings = plan.warnings.map((warning) => clean(`Warning: ${warning}\n`));
+  return [
+    head,
+    ...warnings,
+    '\n',
+    table(
+      ['STEP', 'MEMBER', 'WHAT'],
+      plan.steps.map(({ name, member, what }) => [name, member, what]),
+    ),
+  ].join('');
 }

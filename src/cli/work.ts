@@ -1,8 +1,8 @@
 /** Verbs that ask for work on a cluster and may wait for it. */
 import type { z } from 'zod';
-import { backupList, backupView, failoverView, rebuildView } from '../api/schemas.ts';
+import { backupList, backupView, failoverView, planView, rebuildView } from '../api/schemas.ts';
 import { exitCodes, usageError } from './io.ts';
-import { failoverText } from './show.ts';
+import { failoverText, planText } from './show.ts';
 import { bytes, table, time } from './tables.ts';
 import { clusterPath, type Options, parseOrdinal, type Verb, type VerbContext, waitHelp, waitOptions } from './verb.ts';
 import { waitUntil } from './wait.ts';
@@ -18,6 +18,10 @@ function changePrimary(name: 'failover' | 'switchover', summary: string): Verb {
       candidate: { type: 'string' },
       'if-primary': { type: 'string' },
       'if-epoch': { type: 'string' },
+      'dry-run': { type: 'boolean' },
+      ...(name === 'failover'
+        ? { force: { type: 'boolean' as const }, 'accept-loss': { type: 'string' as const } }
+        : { 'max-pause': { type: 'string' as const } }),
       ...waitOptions,
     },
     help: {
@@ -25,6 +29,14 @@ function changePrimary(name: 'failover' | 'switchover', summary: string): Verb {
       '--candidate N': 'ordinal of the member that is to be the primary; else the best is chosen',
       '--if-primary N': 'refuse when another member is the primary',
       '--if-epoch N': 'refuse when the epoch is another',
+      '--dry-run': 'only say what would be done, step by step, or why not; exit code 1 when it would be refused',
+      ...(name === 'failover'
+        ? {
+            '--force': 'also when the primary is alive',
+            '--accept-loss STATEMENT':
+              'go on with the loss that a refusal or dry run stated; refused if it is another by then',
+          }
+        : { '--max-pause MS': 'longest time without writes; running writers are ended then (default 5000)' }),
       ...waitHelp,
     },
     examples: [
@@ -47,6 +59,7 @@ async function runChange(kind: 'failover' | 'switchover', context: VerbContext) 
   if (!reason) throw usageError('--reason is needed');
   const cluster = clusterPath(words[0]);
   const body = { kind, reason, ...preconditions(options) };
+  if (options.has('dry-run')) return showPlan(context, `${cluster}/failovers?dryRun=true`, body);
   return runWork(context, {
     start: { path: `${cluster}/failovers`, body },
     look: (id) => `${cluster}/failovers/${id}`,
@@ -61,11 +74,22 @@ async function runChange(kind: 'failover' | 'switchover', context: VerbContext) 
 function preconditions(options: Options) {
   const [candidate, ifPrimary] = [options.text('candidate'), options.text('if-primary')];
   const ifEpoch = options.number('if-epoch');
+  const statement = options.text('accept-loss');
+  const maxPauseMs = options.number('max-pause');
   return {
     ...(candidate === undefined ? {} : { candidate: parseOrdinal(candidate) }),
     ...(ifPrimary === undefined ? {} : { ifPrimary: parseOrdinal(ifPrimary) }),
     ...(ifEpoch === undefined ? {} : { ifEpoch }),
+    ...(options.has('force') ? { force: true } : {}),
+    ...(statement === undefined ? {} : { acceptDataLoss: { statement } }),
+    ...(maxPauseMs === undefined ? {} : { maxPauseMs }),
   };
+}
+
+async function showPlan({ client, io, isJson }: VerbContext, path: string, body: unknown) {
+  const plan = await client.request({ method: 'POST', path, body, schema: planView });
+  io.out(isJson ? `${JSON.stringify(plan)}\n` : planText(plan));
+  return plan.refusal === null ? exitCodes.done : exitCodes.refused;
 }
 
 export const backup: Verb = {

@@ -133,6 +133,39 @@ test('a failover that is refused ends with 1 and the reason', async () => {
   expect(said.err).toContain('PRECONDITION');
 });
 
+test('a plan is shown with its steps, and a refused one ends with 1', async () => {
+  const world = await aWorld();
+  await aServingCluster(world);
+  const { said, run } = await aTerminal(world);
+  const steps = [{ name: 'commit', member: null, what: 'epoch 1 becomes 2' }];
+  const change = ['orders', '--reason', 'look', '--dry-run'];
+
+  world.live.changePlan = { kind: 'switchover', candidate: 2, refusal: null, warnings: [], steps, predictedMs: 50 };
+  expect(await run('switchover', ...change, '--max-pause', '900')).toBe(0);
+  expect(said.out).toContain('Member 2 would become the primary, in about 50 ms.');
+  expect(said.out).toContain('epoch 1 becomes 2');
+  said.out = '';
+  const refusal = { code: 'PRIMARY_HEALTHY', message: 'member 0 is alive', facts: { note: 'well' } };
+  world.live.changePlan = { kind: 'failover', candidate: null, refusal, warnings: [], steps: [], predictedMs: null };
+  expect(await run('failover', ...change, '--force', '--accept-loss', 'x')).toBe(1);
+  expect(said.out).toBe('It would be refused. PRIMARY_HEALTHY: member 0 is alive\n  note: "well"\n');
+});
+
+test('what a cluster promises can be set, and nothing to set is wrong use', async () => {
+  const world = await aWorld();
+  await aServingCluster(world);
+  const { said, run } = await aTerminal(world);
+
+  expect(
+    await run('set', 'orders', '--automation', 'off', '--for-minutes', '5', '--prefer', '1', '--never', '2', '--json'),
+  ).toBe(0);
+  expect(JSON.parse(said.out)).toMatchObject({ automation: { mode: 'off' }, preferences: { 1: 'prefer', 2: 'never' } });
+  expect(JSON.parse(said.out).automation.until).toBeGreaterThan(0);
+  expect(await run('set', 'orders')).toBe(2);
+  expect(await run('set', 'orders', '--for-minutes', '5')).toBe(2);
+  expect(await run('set', 'orders', '--durability', 'some')).toBe(1);
+});
+
 test('backup and rebuild are waited for', async () => {
   const world = await aWorld();
   const id = await aServingCluster(world);
