@@ -15,7 +15,7 @@ import {
 } from '../cluster/gtid-set.ts';
 import { isSameVoter } from '../cluster/voters.ts';
 import type { MemberInput } from '../machines/member.ts';
-import { storeRule } from '../store/clusters.ts';
+import { setActivated, storeRule } from '../store/clusters.ts';
 import { type Context, emit } from './context.ts';
 import { type ClusterView, gatherMember, isInPlace, isRunning, type MemberView, primaryOf } from './gather.ts';
 import { openRebuildFor } from './rebuild-actors.ts';
@@ -129,7 +129,14 @@ async function resumePrimary(
   self: MemberView,
   signal: AbortSignal,
 ): Promise<true | undefined> {
-  if (isInPlace(view, self)) return true;
+  if (isInPlace(view, self)) {
+    // The failover that chose it may have ended before it took writes.
+    if (view.cluster.activatedAt === null) {
+      await setActivated(context.store, context.leader, view.cluster.id, view.cluster.epoch, context.clock.now());
+      context.wakes.wake(view.cluster.id);
+    }
+    return true;
+  }
   const rule = view.cluster.rule;
   const isSameIncarnation = rule?.voters.some(
     (voter) => voter.ordinal === self.ordinal && voter.incarnation === self.status?.incarnation,

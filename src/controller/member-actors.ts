@@ -66,6 +66,8 @@ export function provideMember(context: Context) {
 
 async function readFacts(context: Context, { input }: Run<MemberFacts>): Promise<MemberFacts> {
   const { self } = await gatherMember(context, input.clusterId, input.ordinal);
+  // Also when the answer to `start` was lost: nobody may fill the volume a second time, and creation waits for it.
+  await rememberInitialised(context, self);
   const retryAt = self.member.retryAt;
   return {
     desired: self.member.desired,
