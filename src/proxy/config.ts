@@ -8,6 +8,11 @@ import type { Route } from './routes.ts';
 const NOBODY = '127.0.0.1:1';
 const CONNECT_MS = 100;
 const WAIT_MS = 10_000;
+/**
+ * A mysqld that is killed may accept for some milliseconds after it dropped a client's connection. A client that comes
+ * back at once would be broken twice.
+ */
+const HESITATE_MS = 10;
 /** MySQL itself ends idle sessions after eight hours by default; the proxy is never the first. */
 const IDLE_HOURS = 24;
 const FRONTEND_CONNECTIONS_MAX = 5_000;
@@ -59,6 +64,8 @@ function section(route: Route, { listen }: ConfigOptions): string {
   });
   return `frontend in_${route.name}
   bind ${listen}:${route.servicePort}
+  tcp-request inspect-delay ${HESITATE_MS}ms
+  tcp-request content accept if WAIT_END
   default_backend ${route.name}
 backend ${route.name}
 ${servers.join('\n')}
