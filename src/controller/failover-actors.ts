@@ -324,14 +324,19 @@ async function commit(context: Context, args: Args): Promise<void> {
     rule,
   });
   if (!isCommitted) throw new Error('the epoch has moved on');
-  // Those who watch the endpoints learn it before it is written down for people: each of those waits for the disk.
-  context.wakes.wake(view.cluster.id);
+  await tellWatchers(context, view.cluster.id);
   await record(context, row, 'committed', { committedAt: context.clock.now() });
   await emit(context, 'failover.committed', view.cluster, `member ${chosen} is the primary of epoch ${rule.epoch}`, {
     ordinal: chosen,
     data: { failover: row.id, epoch: rule.epoch },
   });
   context.wakes.wake(view.cluster.id);
+}
+
+/** Those who watch the endpoints get their turn before the next write, which keeps this thread waiting for the disk. */
+async function tellWatchers(context: Context, clusterId: string): Promise<void> {
+  context.wakes.wake(clusterId);
+  await delay(context.clock, 0);
 }
 
 function nextRule(view: ClusterView, row: FailoverRow, chosen: number): VoterRule {
@@ -392,7 +397,7 @@ async function activate(context: Context, args: Args): Promise<void> {
     promoted.catch(() => {});
   }
   await setActivated(context.store, context.leader, view.cluster.id, epoch, context.clock.now());
-  context.wakes.wake(view.cluster.id);
+  await tellWatchers(context, view.cluster.id);
   await record(context, row, 'writable', { activatedAt: context.clock.now() });
   context.wakes.wake(view.cluster.id);
   await repointed;
