@@ -51,7 +51,7 @@ export function clusterText(cluster: ClusterView): string {
       ? `nobody follows: ${rehearsal.refusal.message}`
       : `member ${rehearsal.candidate} follows in about ${rehearsal.predictedMs} ms`
     : null;
-  const outlook = heir === null ? '' : clean(`If the primary died now: ${heir}.\n`);
+  const outlook = heir === null ? '' : `${clean(`If the primary died now: ${heir}.`)}\n`;
   const messages = cluster.members
     .filter(({ message }) => message)
     .map(({ ordinal, message }) => `member ${ordinal}: ${clean(message ?? '')}\n`);
@@ -97,13 +97,13 @@ export function failoverText(failover: z.output<typeof failoverView>): string {
 export function planText(plan: z.output<typeof planView>): string {
   const { refusal } = plan;
   if (refusal) {
-    const facts = Object.entries(refusal.facts ?? {}).map(([key, value]) =>
-      clean(`  ${key}: ${JSON.stringify(value)}\n`),
+    const facts = Object.entries(refusal.facts ?? {}).map(
+      ([key, value]) => `${clean(`  ${key}: ${JSON.stringify(value)}`)}\n`,
     );
-    return [clean(`It would be refused. ${refusal.code}: ${refusal.message}\n`), ...facts].join('');
+    return [`${clean(`It would be refused. ${refusal.code}: ${refusal.message}`)}\n`, ...facts].join('');
   }
   const head = `Member ${plan.candidate} would become the primary, in about ${plan.predictedMs} ms.\n`;
-  const warnings = plan.warnings.map((warning) => clean(`Warning: ${warning}\n`));
+  const warnings = plan.warnings.map((warning) => `${clean(`Warning: ${warning}`)}\n`);
   return [
     head,
     ...warnings,
