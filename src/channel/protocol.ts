@@ -97,8 +97,11 @@ export const commandSchema = z.discriminatedUnion('kind', [
    * RESET REPLICA ALL last. Idempotent for the same epoch; also "still primary in this epoch" after a restart.
    */
   command('promote', { k: z.number().int(), member: z.number().int(), timeoutMs: z.number().int() }),
-  /** Switchover's first step: super_read_only within lockWaitSeconds; answers the executed set. Undone by `promote` in the same epoch. */
-  command('demote', { lockWaitSeconds: z.number().int() }),
+  /**
+   * Switchover's first step: super_read_only; answers the executed set. Running writers get until maxPauseMs and are
+   * killed then; two seconds more, else TIMED_OUT and still writable. Undone by `promote` in the same epoch.
+   */
+  command('demote', { maxPauseMs: z.number().int().min(0).max(600_000) }),
   /** After a switchover: drop the clients that still hang on the old primary. */
   command('dropClients', {}),
   /** Acknowledge transactions or not (rpl_semi_sync_replica_enabled, receiver restarted). */

@@ -26,14 +26,15 @@ import { lookUntil } from './wakes.ts';
 const timeoutsMs = {
   freeze: 4000,
   fence: 8000,
-  demote: 12_000,
+  /** Beside the pause itself: killing, rolling back, the answer. */
+  demote: 7000,
   catchUp: 50_000,
   promote: 40_000,
   follow: 10_000,
   undo: 20_000,
 } as const;
-/** A switchover waits this long for running writes before it gives up. */
-const lockWaitSeconds = 5;
+/** Unless asked otherwise running writes get this long in a switchover. */
+const defaultMaxPauseMs = 5000;
 /** Once enough voters are frozen the others get this long. */
 const graceMs = 250;
 
@@ -217,10 +218,11 @@ async function demote(context: Context, work: Work): Promise<void> {
     throw new Refusal('PRIMARY_NOT_READY', 'the primary does not take writes: this needs a failover, not a switchover');
   }
   assertCandidateReady(view, row);
+  const maxPauseMs = row.options.maxPauseMs ?? defaultMaxPauseMs;
   const result = await context.executors.send(
     old.launch.taskId,
-    { kind: 'demote', lockWaitSeconds },
-    { epoch: view.cluster.epoch, timeoutMs: timeoutsMs.demote, signal },
+    { kind: 'demote', maxPauseMs },
+    { epoch: view.cluster.epoch, timeoutMs: maxPauseMs + timeoutsMs.demote, signal },
   );
   const reached = [
     ...reachedOf(old, holds(result), true),

@@ -10,6 +10,7 @@ import { Refusal } from '../errors.ts';
 import type { Session } from '../mysql/connection.ts';
 import { readGtids, subtractGtids } from '../mysql/gtid.ts';
 import { writeEpoch } from '../mysql/heartbeat.ts';
+import { pauseWrites } from '../mysql/pause-writes.ts';
 import * as readOnly from '../mysql/read-only.ts';
 import {
   pointReceiver,
@@ -21,7 +22,7 @@ import {
 } from '../mysql/replication.ts';
 import { readSemiSync, setReplica, setSource } from '../mysql/semi-sync.ts';
 import { commitBarrier, startHeartbeat, stopHeartbeat } from './heartbeat-loop.ts';
-import type { RunningInstance } from './instance.ts';
+import { openSession, type RunningInstance } from './instance.ts';
 import { type MemberContext, requireInstance } from './member-context.ts';
 
 type Of<K extends Command['kind']> = Extract<Command, { kind: K }>;
@@ -208,18 +209,33 @@ function dropChannel(context: MemberContext, instance: RunningInstance): void {
     .catch((error: unknown) => context.log.warn({ err: error }, 'the old replication channel stays'));
 }
 
-/** Switchover's first step: nobody writes any more. BLOCKED writes within the wait leave the member writable. */
+/**
+ * Switchover's first step: nobody writes any more. Running writers get until `maxPauseMs` and are killed then; what
+ * does not end even so leaves the member writable.
+ */
 export async function demote(context: MemberContext, command: Of<'demote'>): Promise<CommandResult> {
   const instance = requireInstance(context);
-  const { promotedEpoch } = context;
+  const { promotedEpoch, clock } = context;
+  const { maxPauseMs } = command;
+  const killer = await openSession({ socketPath: context.paths.socket, clock });
   await stopHeartbeat(context);
-  const outcome = await readOnly.setReadOnly(instance.admin, command.lockWaitSeconds);
-  if (outcome === 'blocked') {
-    if (promotedEpoch !== null) startHeartbeat(context, instance, { epoch: promotedEpoch });
-    const message = `a write did not end within ${command.lockWaitSeconds} s; the member is still writable`;
-    throw new Refusal('TIMED_OUT', message);
+  try {
+    const { outcome, killed } = await pauseWrites(instance.admin, { clock, maxPauseMs, killer });
+    if (killed.length > 0)
+      context.log.warn({ killed: killed.length }, 'sessions that held up a switchover were killed');
+    if (outcome === 'blocked') {
+      const message = `a write did not end within ${maxPauseMs} ms, nor when it was killed; the member is still writable`;
+      throw new Refusal('TIMED_OUT', message, { killed: killed.length });
+    }
+    await withdraw(context, instance.admin);
+  } catch (error) {
+    if (promotedEpoch !== null && context.promotedEpoch === promotedEpoch && context.instance === instance) {
+      startHeartbeat(context, instance, { epoch: promotedEpoch });
+    }
+    throw error;
+  } finally {
+    await killer.close();
   }
-  await withdraw(context, instance.admin);
   return answerHoldings(instance.admin);
 }
 

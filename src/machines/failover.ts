@@ -23,7 +23,8 @@ export interface FailoverProgress {
 
 export const failoverDeadlinesMs = {
   reading: 10_000,
-  fencing: 15_000,
+  /** A switchover pauses writes for as long as it was asked to, at most a minute. */
+  fencing: 75_000,
   choosing: 10_000,
   catchingUp: 60_000,
   committing: 10_000,

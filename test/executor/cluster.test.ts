@@ -144,13 +144,13 @@ test('a promotion without enough voters waits and does not lie', async () => {
 });
 
 test('switchover: demoted, drained, promoted, and back again', async () => {
-  const { gtidExecuted } = await member(1).command({ kind: 'demote', lockWaitSeconds: 3 }, 2);
+  const { gtidExecuted } = await member(1).command({ kind: 'demote', maxPauseMs: 3000 }, 2);
   expect((await member(1).status()).isWritable).toBe(false);
   await member(1).command({ kind: 'promote', k: 1, member: 1, timeoutMs: 10_000 }, 2);
   await member(1).until((each) => each.isWritable);
 
   const { gtidExecuted: drained = gtidExecuted ?? '' } = await member(1).command(
-    { kind: 'demote', lockWaitSeconds: 3 },
+    { kind: 'demote', maxPauseMs: 3000 },
     2,
   );
   await member(2).command({ kind: 'catchUp', gtidSet: drained, timeoutMs: 5000 }, 2);
