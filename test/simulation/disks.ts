@@ -1,0 +1,91 @@
+/** What agents' disks hold: volumes and the links to them in sandboxes. */
+import type { Data } from './mysql.ts';
+
+export interface Marker {
+  readonly cluster: string;
+  readonly ordinal: number;
+  readonly persistenceId: string;
+  readonly incarnation: string;
+  readonly serverUuid: string;
+  readonly serverId: number;
+  readonly fill: 'filling' | 'rebuilding' | 'filled';
+}
+
+export interface MemberState {
+  readonly leaderToken: number;
+  readonly epoch: number;
+  readonly wasWritable: boolean;
+  readonly held: { readonly code: string; readonly message: string } | null;
+}
+
+export interface Backup {
+  readonly id: string;
+  readonly gtidSet: string;
+  readonly data: Data;
+  readonly startedAt: number;
+  readonly endedAt: number;
+}
+
+export interface Volume {
+  readonly path: string;
+  marker: Marker | null;
+  state: MemberState;
+  data: Data | null;
+  backups: Backup[];
+  /** What is mounted there now is another, empty disk. */
+  hiddenBehind: Volume | null;
+}
+
+export const firstState: MemberState = { leaderToken: 0, epoch: 0, wasWritable: false, held: null };
+
+const emptyVolume = (path: string): Volume => ({
+  path,
+  marker: null,
+  state: firstState,
+  data: null,
+  backups: [],
+  hiddenBehind: null,
+});
+
+export interface Disks {
+  makeDirectory(path: string): void;
+  /** A volume goes; `onDestroyed` is told what it held. */
+  remove(path: string): void;
+  link(target: string, path: string): void;
+  unlink(path: string): void;
+  /** The volume behind a link in a sandbox. */
+  resolve(path: string): Volume | null;
+  volumes(): readonly Volume[];
+  /** The disk did not come back: an empty directory is there instead. */
+  hide(volume: Volume): void;
+  unhide(volume: Volume): void;
+}
+
+export function createDisks(onDestroyed: (volume: Volume) => void): Disks {
+  const volumes = new Map<string, Volume>();
+  const links = new Map<string, string>();
+  return {
+    makeDirectory(path) {
+      if (path.includes('/volumes/') && !volumes.has(path)) volumes.set(path, emptyVolume(path));
+    },
+    remove(path) {
+      const volume = volumes.get(path);
+      if (!volume) return;
+      volumes.delete(path);
+      onDestroyed(volume);
+    },
+    link: (target, path) => void links.set(path, target),
+    unlink: (path) => void links.delete(path),
+    resolve(path) {
+      const volume = volumes.get(links.get(path) ?? '') ?? null;
+      return volume?.hiddenBehind ?? volume;
+    },
+    volumes: () => [...volumes.values()],
+    hide(volume) {
+      volume.hiddenBehind ??= emptyVolume(volume.path);
+    },
+    unhide(volume) {
+      volume.hiddenBehind = null;
+    },
+  };
+}

@@ -1,0 +1,111 @@
+/** What goes wrong, drawn from the seed: a list that can be shortened and run again. */
+import type { Random } from './random.ts';
+
+/** Whom it hits: the primary of the moment, or a member by ordinal. */
+export type Target = 'primary' | number;
+type Moment = 'before' | 'after';
+
+export type FaultBody =
+  | { readonly kind: 'killController' }
+  | { readonly kind: 'killAtCommit'; readonly count: number; readonly when: Moment }
+  | { readonly kind: 'killAtCommand'; readonly count: number; readonly when: Moment }
+  | { readonly kind: 'killAtCall'; readonly count: number; readonly when: Moment }
+  | { readonly kind: 'pauseController'; readonly ms: number; readonly hasSuccessor: boolean }
+  | { readonly kind: 'loseAnswers'; readonly count: number }
+  | { readonly kind: 'lateCommands'; readonly ms: number; readonly count: number }
+  | { readonly kind: 'killMysqld'; readonly target: Target }
+  | { readonly kind: 'killExecutor'; readonly target: Target }
+  | { readonly kind: 'killAgent'; readonly target: Target; readonly ms: number }
+  | { readonly kind: 'partitionAgent'; readonly target: Target; readonly ms: number }
+  | { readonly kind: 'rebootHost'; readonly target: Target; readonly keepsId: boolean }
+  | { readonly kind: 'rebootAll' }
+  | { readonly kind: 'killAllMysqld' }
+  | { readonly kind: 'diskAway'; readonly target: Target; readonly ms: number }
+  | { readonly kind: 'mesosEvent'; readonly type: string; readonly how: 'drop' | 'duplicate' | 'delay' }
+  | { readonly kind: 'loseCall'; readonly type: string }
+  | { readonly kind: 'cutStreams' }
+  | { readonly kind: 'masterAway'; readonly ms: number }
+  | { readonly kind: 'failOverMaster' }
+  | { readonly kind: 'cutMembers'; readonly a: Target; readonly b: Target; readonly ms: number }
+  | { readonly kind: 'cutControl'; readonly target: Target; readonly ms: number }
+  | { readonly kind: 'isolate'; readonly target: Target; readonly ms: number }
+  | { readonly kind: 'slowNet'; readonly factor: number; readonly ms: number }
+  | { readonly kind: 'slowApplier'; readonly target: Target; readonly ms: number }
+  | { readonly kind: 'switchover'; readonly candidate: number | null }
+  | { readonly kind: 'failover'; readonly candidate: number | null; readonly force: boolean }
+  | { readonly kind: 'rebuild'; readonly target: Target }
+  | { readonly kind: 'backup'; readonly target: Target };
+
+export type Fault = FaultBody & { readonly at: number };
+
+const events = ['OFFERS', 'UPDATE', 'RESCIND', 'UPDATE_OPERATION_STATUS', 'FAILURE'] as const;
+const calls = ['ACCEPT', 'ACKNOWLEDGE', 'DECLINE', 'REVIVE', 'KILL', 'ACKNOWLEDGE_OPERATION_STATUS'] as const;
+
+/** `weight` how often, beside the others. */
+const table: readonly [number, (random: Random, members: number) => FaultBody][] = [
+  [2, () => ({ kind: 'killController' })],
+  [6, (r) => ({ kind: 'killAtCommit', count: r.between(1, 25), when: r.pick(['before', 'after']) })],
+  [5, (r) => ({ kind: 'killAtCommand', count: r.between(1, 8), when: r.pick(['before', 'after']) })],
+  [3, (r) => ({ kind: 'killAtCall', count: r.between(1, 6), when: r.pick(['before', 'after']) })],
+  [4, (r) => ({ kind: 'pauseController', ms: r.between(500, 60_000), hasSuccessor: r.chance(0.7) })],
+  [4, (r) => ({ kind: 'loseAnswers', count: r.between(1, 4) })],
+  [3, (r) => ({ kind: 'lateCommands', ms: r.between(100, 20_000), count: r.between(1, 4) })],
+  [8, (r, n) => ({ kind: 'killMysqld', target: pickTarget(r, n) })],
+  [5, (r, n) => ({ kind: 'killExecutor', target: pickTarget(r, n) })],
+  [2, (r, n) => ({ kind: 'killAgent', target: pickTarget(r, n), ms: r.between(1000, 30_000) })],
+  [2, (r, n) => ({ kind: 'partitionAgent', target: pickTarget(r, n), ms: r.between(1000, 40_000) })],
+  [4, (r, n) => ({ kind: 'rebootHost', target: pickTarget(r, n), keepsId: r.chance(0.7) })],
+  [1, () => ({ kind: 'rebootAll' })],
+  [1, () => ({ kind: 'killAllMysqld' })],
+  [1, (r, n) => ({ kind: 'diskAway', target: pickTarget(r, n), ms: r.between(3000, 30_000) })],
+  [3, (r) => drawEventFault(r)],
+  [3, (r) => ({ kind: 'loseCall', type: r.pick(calls) })],
+  [2, () => ({ kind: 'cutStreams' })],
+  [1, (r) => ({ kind: 'masterAway', ms: r.between(1000, 20_000) })],
+  [1, () => ({ kind: 'failOverMaster' })],
+  [4, (r, n) => ({ kind: 'cutMembers', a: pickTarget(r, n), b: r.between(0, n - 1), ms: r.between(200, 15_000) })],
+  [3, (r, n) => ({ kind: 'cutControl', target: pickTarget(r, n), ms: r.between(200, 20_000) })],
+  [4, (r, n) => ({ kind: 'isolate', target: pickTarget(r, n), ms: r.between(500, 25_000) })],
+  [1, (r) => ({ kind: 'slowNet', factor: r.between(5, 60), ms: r.between(1000, 15_000) })],
+  [2, (r, n) => ({ kind: 'slowApplier', target: pickTarget(r, n), ms: r.between(1000, 15_000) })],
+  [6, (r, n) => ({ kind: 'switchover', candidate: r.chance(0.5) ? r.between(0, n - 1) : null })],
+  [3, (r, n) => ({ kind: 'failover', candidate: r.chance(0.5) ? r.between(0, n - 1) : null, force: r.chance(0.7) })],
+  [3, (r, n) => ({ kind: 'rebuild', target: r.between(0, n - 1) })],
+  [3, (r, n) => ({ kind: 'backup', target: r.between(0, n - 1) })],
+];
+
+/** An offer is told once, over TCP: it may be late or come twice, and is lost only together with its stream. */
+function drawEventFault(random: Random): FaultBody {
+  const type = random.pick(events);
+  return {
+    kind: 'mesosEvent',
+    type,
+    how: random.pick(type === 'OFFERS' ? ['duplicate', 'delay'] : ['drop', 'duplicate', 'delay']),
+  };
+}
+
+const pickTarget = (random: Random, members: number): Target =>
+  random.chance(0.55) ? 'primary' : random.between(0, members - 1);
+
+/** Faults come in bursts: the bad moment for one is right after another. */
+export function drawFaults(random: Random, options: { members: number; fromMs: number; toMs: number }): Fault[] {
+  const { members, fromMs, toMs } = options;
+  const total = table.reduce((sum, [weight]) => sum + weight, 0);
+  const draw = (): FaultBody => {
+    let at = random.between(1, total);
+    for (const [weight, make] of table) {
+      at -= weight;
+      if (at <= 0) return make(random, members);
+    }
+    throw new Error('the table of faults is empty');
+  };
+  const faults: Fault[] = [];
+  for (let bursts = random.between(1, 5); bursts > 0; bursts--) {
+    let at = random.chance(0.15) ? random.between(0, fromMs) : random.between(fromMs, toMs);
+    for (let count = random.between(1, 3); count > 0; count--) {
+      faults.push({ at, ...draw() });
+      at += random.chance(0.5) ? random.between(0, 60) : random.between(0, 4000);
+    }
+  }
+  return faults.sort((a, b) => a.at - b.at);
+}

@@ -1,0 +1,983 @@
+/**
+ * What a real executor does with each command (src/executor), on the modelled mysqld: the same order of steps, the same
+ * refusals, the same durable state on the data volume; the real command queue.
+ */
+import type { Command, CommandResult, LaunchPlan, Status } from '../../src/channel/protocol.ts';
+import { PROTOCOL_VERSION } from '../../src/channel/protocol.ts';
+import { delay } from '../../src/clock.ts';
+import { isGtidSubset, parseGtidSet } from '../../src/cluster/gtid-set.ts';
+import { type ErrorCode, Refusal } from '../../src/errors.ts';
+import { createCommandQueue } from '../../src/executor/command-queue.ts';
+import type { Logger } from '../../src/log.ts';
+import { type Backup, firstState, type Marker, type MemberState, type Volume } from './disks.ts';
+import { cloneData, createData, type Data, Instance, type Servers, type Transaction } from './mysql.ts';
+import type { Process } from './time.ts';
+
+type Of<K extends Command['kind']> = Extract<Command, { kind: K }>;
+type Reason = { readonly code: ErrorCode; readonly message: string };
+
+interface Beat {
+  pendingSince: number;
+  stopped: boolean;
+  readonly epoch: number;
+  pending: Promise<void> | null;
+}
+
+const restartPausesMs = [0, 500, 2000, 8000, 30_000];
+const pollMs = 250;
+const newsMs = 500;
+
+/** Faults of the product, planted on purpose: the simulation has to find each. */
+export type Mutant =
+  | 'skip-epoch-check'
+  | 'skip-leader-token'
+  | 'promote-before-applied'
+  | 'trust-empty-volume'
+  | 'keep-server-uuid'
+  | 'forget-was-writable'
+  | 'writable-before-semi-sync'
+  | 'freeze-without-stop';
+
+export interface MemberOptions {
+  readonly process: Process;
+  readonly servers: Servers;
+  readonly plan: LaunchPlan;
+  readonly data: Volume | null;
+  readonly backup: Volume | null;
+  readonly log: Logger;
+  readonly mutants: ReadonlySet<Mutant>;
+  /** How long steps take, milliseconds. */
+  readonly pace: (what: 'start' | 'initialise' | 'statement' | 'copy') => number;
+  readonly tell: (text: string) => void;
+  /** For the checks: the volume was filled for this incarnation. */
+  readonly onInitialised: (volume: Volume, incarnation: string) => void;
+  readonly onWritable: (instance: Instance) => void;
+  readonly onTrusted: (volume: Volume) => void;
+}
+
+export class SimulatedMember {
+  readonly options: MemberOptions;
+  readonly submit: (command: Command) => Promise<CommandResult>;
+  instance: Instance | null = null;
+  phase: Status['instance'] = 'none';
+  #newest = { leaderToken: 0, sequence: 0, kind: 'start' };
+  #refusal: Refusal | null = null;
+  #reason: Reason | null = null;
+  #hasSecrets = false;
+  #promotedEpoch: number | null = null;
+  #epochCommit: { readonly epoch: number; readonly promise: Promise<void> } | null = null;
+  #heartbeatAt: number | null = null;
+  #following: { host: string; port: number } | null = null;
+  #isFrozen = false;
+  #rebuiltIncarnation: string | null = null;
+  #restartCount = 0;
+  #work: Status['work'] = null;
+  #workAbort: AbortController | null = null;
+  #workEnded: Promise<void> = Promise.resolve();
+  #beat: Beat | null = null;
+  #facts: Partial<Status> = {};
+  #factsOf: Instance | null = null;
+  #sequence = 0;
+  #published = '';
+  readonly #listeners = new Set<(status: Status) => void>();
+  readonly #queue: ReturnType<typeof createCommandQueue>;
+
+  constructor(options: MemberOptions) {
+    this.options = options;
+    this.#queue = createCommandQueue({
+      log: options.log,
+      admit: (command) => this.#admit(command),
+      execute: async (command, signal) => {
+        try {
+          return await this.#execute(command, signal);
+        } finally {
+          this.#poll();
+        }
+      },
+    });
+    this.submit = this.#queue.submit;
+    this.#takeOver();
+    const poll = () => {
+      this.#poll();
+      options.process.clock.setTimeout(poll, pollMs);
+    };
+    poll();
+  }
+
+  get #marker(): Marker | null {
+    return this.options.data?.marker ?? null;
+  }
+
+  get #state(): MemberState {
+    return this.options.data?.state ?? firstState;
+  }
+
+  #update(change: Partial<MemberState>): void {
+    const { data } = this.options;
+    if (data) data.state = { ...data.state, ...change };
+  }
+
+  #takeOver(): void {
+    const { plan, data, backup } = this.options;
+    const foreign = (volume: Volume | null, kind: string, persistenceId: string) =>
+      volume?.marker &&
+      (volume.marker.cluster !== plan.cluster ||
+        volume.marker.ordinal !== plan.ordinal ||
+        volume.marker.persistenceId !== persistenceId)
+        ? new Refusal('VOLUME_NOT_OURS', `the ${kind} volume belongs elsewhere`)
+        : null;
+    if (!data || (plan.backup && !backup)) this.#refusal = new Refusal('VOLUME_NOT_OURS', 'a volume is not there');
+    else {
+      this.#refusal =
+        foreign(data, 'data', plan.data.persistenceId) ??
+        (plan.backup ? foreign(backup, 'backup', plan.backup.persistenceId) : null) ??
+        (data.marker && backup && !backup.marker
+          ? new Refusal('VOLUME_NOT_OURS', 'the backup volume has no marker although the data volume has one')
+          : null);
+    }
+    const { held, wasWritable } = this.#state;
+    const marker = this.#marker;
+    if (this.#refusal) this.#setPhase('failed', { code: 'VOLUME_NOT_OURS', message: this.#refusal.message });
+    else if (held || wasWritable) this.#setPhase('held', { code: 'HELD', message: held?.message ?? 'was writable' });
+    else if (marker && marker.fill !== 'filled')
+      this.#setPhase('failed', { code: 'REBUILD_UNFINISHED', message: 'filling was interrupted' });
+    else if (marker && marker.incarnation !== plan.incarnation)
+      this.#setPhase('failed', { code: 'INCARNATION_MISMATCH', message: `it holds ${marker.incarnation}` });
+  }
+
+  #setPhase(phase: Status['instance'], reason: Reason | null = null): void {
+    this.phase = phase;
+    this.#reason = reason;
+    this.changed();
+  }
+
+  #pause(what: Parameters<MemberOptions['pace']>[0], signal?: AbortSignal): Promise<void> {
+    return delay(this.options.process.clock, this.options.pace(what), signal);
+  }
+
+  async #admit(command: Command): Promise<void> {
+    this.#requireVolumes();
+    const { leaderToken, epoch } = this.#state;
+    const { mutants } = this.options;
+    if (command.leaderToken < leaderToken && !mutants.has('skip-leader-token'))
+      throw new Refusal('STALE_LEADER', `leader ${leaderToken} commands this member`);
+    if (command.epoch < epoch && !mutants.has('skip-epoch-check'))
+      throw new Refusal('STALE_EPOCH', `this member knows epoch ${epoch}`);
+    this.#requireInOrder(command);
+    if (!this.#marker && command.kind !== 'start' && command.kind !== 'rebuild') {
+      if (command.kind === 'fence' || command.kind === 'stop') return;
+      throw new Refusal('NOT_RUNNING', 'the data volume was never filled');
+    }
+    if (this.#marker)
+      this.#update({
+        leaderToken: Math.max(leaderToken, command.leaderToken),
+        epoch: Math.max(epoch, command.epoch),
+      });
+  }
+
+  /** A command that a later one of the same leader overtook on the way is not carried out. */
+  #requireInOrder({ kind, leaderToken, sequence }: Command): void {
+    if (kind === 'catchUp') return;
+    const newest = this.#newest;
+    if (newest.leaderToken === leaderToken && sequence < newest.sequence)
+      throw new Refusal('SUPERSEDED', `a later ${newest.kind} was carried out before`);
+    this.#newest = { leaderToken, sequence, kind };
+  }
+
+  #requireVolumes(): Volume {
+    const { data } = this.options;
+    if (this.#refusal || !data) throw this.#refusal ?? new Refusal('VOLUME_NOT_OURS', 'no volume');
+    return data;
+  }
+
+  #requireInstance(): Instance {
+    if (this.instance?.isAlive && this.phase === 'running') return this.instance;
+    throw new Refusal('NOT_RUNNING', `mysqld is ${this.phase}`, { instance: this.phase });
+  }
+
+  async #execute(command: Command, signal: AbortSignal): Promise<CommandResult> {
+    await this.#pause('statement');
+    switch (command.kind) {
+      case 'start':
+        return this.#start(command, signal);
+      case 'stop':
+        if (this.phase === 'rebuilding') this.#requireIdle();
+        await this.#stop();
+        return { outcome: 'done' };
+      case 'fence':
+        return this.#fence();
+      case 'follow':
+        return this.#follow(command);
+      case 'freeze':
+        return this.#freeze();
+      case 'thaw':
+        return this.#thaw();
+      case 'catchUp': {
+        const instance = this.#requireInstance();
+        await this.#waitExecuted(instance, command.gtidSet, command.timeoutMs, signal);
+        return this.#holdings(instance);
+      }
+      case 'promote':
+        return this.#promote(command, signal);
+      case 'demote':
+        return this.#demote(command);
+      case 'dropClients':
+        return this.#dropClients();
+      case 'setVoter':
+        return this.#setVoter(command);
+      case 'setAcknowledgements':
+        return this.#setAcknowledgements(command);
+      case 'backup':
+        return this.#backup(command);
+      case 'rebuild':
+        return this.#rebuild(command);
+    }
+  }
+
+  #holdings(instance: Instance): CommandResult {
+    if (!instance.isAlive) throw new Error('the session was lost');
+    return {
+      outcome: 'done',
+      gtidExecuted: instance.data.executed.text(),
+      gtidReceived: instance.data.received.text(),
+      isApplierRunning: instance.applier === 'on',
+    };
+  }
+
+  async #start(command: Of<'start'>, signal: AbortSignal): Promise<CommandResult> {
+    const data = this.#requireVolumes();
+    const { plan, mutants } = this.options;
+    if (this.#work?.kind === 'rebuild' && this.#work.outcome === 'running') throw new Refusal('BUSY', 'a rebuild runs');
+    this.#hasSecrets = true;
+    if (this.instance && this.phase === 'running') return this.#holdings(this.instance);
+    const mayFill = command.initialise || mutants.has('trust-empty-volume');
+    if (!data.marker && !mayFill)
+      throw new Refusal('VOLUME_NOT_OURS', 'the data volume has no marker, and this launch may not fill it');
+    const known = [plan.incarnation, this.#rebuiltIncarnation];
+    if (data.marker && !known.includes(data.marker.incarnation))
+      throw new Refusal('INCARNATION_MISMATCH', 'the data volume holds another incarnation');
+    this.#setPhase('starting');
+    try {
+      if (mayFill && data.marker?.fill !== 'filled') await this.#initialise(data, signal);
+      const instance = await this.#bringUp(signal);
+      this.#update({ held: null, wasWritable: false });
+      this.#enterRunning(instance);
+      this.#update({
+        leaderToken: Math.max(this.#state.leaderToken, command.leaderToken),
+        epoch: Math.max(this.#state.epoch, command.epoch),
+      });
+      return this.#holdings(instance);
+    } catch (error) {
+      if (!signal.aborted) this.#setPhase('failed', reasonOf(error));
+      throw error;
+    }
+  }
+
+  async #initialise(data: Volume, signal: AbortSignal): Promise<void> {
+    const { plan, backup } = this.options;
+    if (data.marker?.fill === 'rebuilding') throw new Refusal('REBUILD_UNFINISHED', 'a rebuild was interrupted');
+    if (!data.marker && data.data) throw new Refusal('VOLUME_NOT_OURS', 'not empty');
+    const { cluster, ordinal, incarnation, serverUuid, serverId } = plan;
+    const about = { cluster, ordinal, incarnation, serverUuid, serverId };
+    if (backup && !backup.marker)
+      backup.marker = { ...about, persistenceId: plan.backup!.persistenceId, fill: 'filled' };
+    data.marker = { ...about, persistenceId: plan.data.persistenceId, fill: 'filling' };
+    await this.#pause('initialise', signal);
+    data.data = createData(serverUuid);
+    data.marker = { ...data.marker, fill: 'filled' };
+    this.options.onInitialised(data, incarnation);
+  }
+
+  /** mysqld comes up read-only, without replication. */
+  async #bringUp(signal: AbortSignal, isFilling = false): Promise<Instance> {
+    const { data, plan, servers, process } = this.options;
+    const marker = this.#marker;
+    if (!data || !marker) throw new Refusal('VOLUME_NOT_OURS', 'the data volume has no marker');
+    if (marker.fill !== 'filled' && !isFilling) throw new Refusal('REBUILD_UNFINISHED', 'filling was interrupted');
+    if (!data.data) throw new Refusal('DATA_DIR_DAMAGED', 'there is no data directory');
+    await this.#pause('start', signal);
+    const { cluster, ordinal } = plan;
+    const instance = new Instance(servers, {
+      host: plan.address,
+      port: plan.ports.mysql,
+      data: data.data,
+      owner: { clusterId: cluster, ordinal, incarnation: marker.incarnation },
+    });
+    process.onKill(() => instance.die());
+    instance.isOffline = false;
+    this.instance = instance;
+    return instance;
+  }
+
+  #enterRunning(instance: Instance): void {
+    if (this.instance !== instance || !instance.isAlive) throw new Refusal('INSTANCE_LOST', 'mysqld ended again');
+    this.#setPhase('running');
+  }
+
+  /** mysqld was killed by somebody else. */
+  instanceKilled(): void {
+    const { instance } = this;
+    if (!instance) return;
+    instance.die();
+    const { process } = this.options;
+    process.clock.setTimeout(() => {
+      if (this.instance !== instance) return;
+      this.#onUncleanEnd();
+    }, 1);
+  }
+
+  #onUncleanEnd(): void {
+    const wasPrimary = this.#promotedEpoch !== null || this.#state.wasWritable;
+    const wasRunning = this.phase === 'running';
+    this.#forget();
+    if (!wasRunning) return;
+    const reason = { code: 'INSTANCE_LOST', message: 'mysqld ended by itself' } as const;
+    if (wasPrimary) {
+      this.#update({ held: reason });
+      this.#setPhase('held', reason);
+      return;
+    }
+    this.#setPhase('starting', reason);
+    void this.#restartReplica();
+  }
+
+  async #restartReplica(): Promise<void> {
+    while (this.phase === 'starting') {
+      const pauseMs = restartPausesMs[this.#restartCount];
+      if (pauseMs === undefined) return this.#setPhase('failed', { code: 'INSTANCE_FAILED', message: 'again' });
+      this.#restartCount += 1;
+      await delay(this.options.process.clock, pauseMs);
+      try {
+        await this.#queue.runExclusive(async (signal) => {
+          if (this.phase !== 'starting' || this.instance) return;
+          const instance = await this.#bringUp(signal);
+          if (this.#following && instance.data.channel) {
+            instance.startApplier();
+            if (!this.#isFrozen) instance.startReceiver();
+          }
+          this.#enterRunning(instance);
+        });
+      } catch (error) {
+        if (this.phase !== 'starting') return;
+        this.#reason = reasonOf(error);
+        this.changed();
+      }
+    }
+  }
+
+  #forget(): void {
+    this.instance = null;
+    this.#promotedEpoch = null;
+    this.#epochCommit = null;
+    this.#heartbeatAt = null;
+    this.#stopHeartbeat();
+  }
+
+  async #fence(): Promise<CommandResult> {
+    this.#requireVolumes();
+    const { instance } = this;
+    this.#workAbort?.abort(new Refusal('SUPERSEDED', 'a fence overtook it'));
+    this.#forget();
+    const reason = { code: 'HELD', message: 'fenced on command' } as const;
+    if (this.#marker) this.#update({ held: reason });
+    this.#setPhase('held', reason);
+    instance?.die();
+    await this.#pause('statement');
+    return { outcome: 'done' };
+  }
+
+  async #stop(): Promise<void> {
+    const { instance } = this;
+    if (!instance) {
+      if (this.phase !== 'held' && this.phase !== 'failed') this.#setStopped();
+      return;
+    }
+    instance.setOffline(true);
+    const isClean = instance.waitingCommits === 0;
+    this.#forget();
+    instance.die();
+    if (isClean) this.#update({ wasWritable: false });
+    this.#setStopped();
+  }
+
+  #setStopped(): void {
+    this.#setPhase('stopped', { code: 'STOPPED', message: 'stopped on command' });
+  }
+
+  async #follow({ source }: Of<'follow'>): Promise<CommandResult> {
+    const instance = this.#requireInstance();
+    if (!instance.isReadOnly) throw new Refusal('IS_WRITABLE', 'a writable member follows nobody');
+    await this.#withdraw(instance);
+    instance.setSource(0);
+    await this.#pause('statement');
+    this.#assertRuns(instance);
+    const { channel } = instance.data;
+    if (!channel) {
+      instance.changeSource(source.host, source.port);
+    } else if (channel.host !== source.host || channel.port !== source.port || instance.receiver !== 'on') {
+      instance.startApplier();
+      instance.stopReceiver();
+      await this.#pause('statement');
+      this.#assertRuns(instance);
+      instance.changeSource(source.host, source.port);
+    }
+    instance.startApplier();
+    instance.startReceiver();
+    this.#following = source;
+    this.#isFrozen = false;
+    return this.#holdings(instance);
+  }
+
+  #assertRuns(instance: Instance): void {
+    if (!instance.isAlive) throw new Error('the session was lost');
+  }
+
+  async #freeze(): Promise<CommandResult> {
+    const instance = this.#requireInstance();
+    this.#isFrozen = true;
+    if (!this.options.mutants.has('freeze-without-stop')) instance.stopReceiver();
+    await this.#pause('statement');
+    return this.#holdings(instance);
+  }
+
+  async #thaw(): Promise<CommandResult> {
+    const instance = this.#requireInstance();
+    instance.startReceiver();
+    this.#isFrozen = false;
+    return this.#holdings(instance);
+  }
+
+  async #waitExecuted(instance: Instance, set: string, timeoutMs: number, signal: AbortSignal): Promise<void> {
+    const { clock } = this.options.process;
+    const deadline = clock.now() + timeoutMs;
+    const wanted = parseGtidSet(set);
+    for (let pauseMs = 1; ; pauseMs = Math.min(20, pauseMs * 2)) {
+      this.#assertRuns(instance);
+      if (isGtidSubset(wanted, parseGtidSet(instance.data.executed.text()))) return;
+      if (clock.now() >= deadline) throw new Refusal('TIMED_OUT', `not everything was applied in ${timeoutMs} ms`);
+      await delay(clock, pauseMs, signal);
+    }
+  }
+
+  async #promote(command: Of<'promote'>, signal: AbortSignal): Promise<CommandResult> {
+    const { clock } = this.options.process;
+    const { mutants } = this.options;
+    const instance = this.#requireInstance();
+    const deadline = clock.now() + command.timeoutMs;
+    const isDone = this.#promotedEpoch === command.epoch && !instance.isReadOnly;
+    if (isDone && instance.k === command.k) return this.#holdings(instance);
+    instance.stopReceiver();
+    const hasChannel = instance.data.channel !== null;
+    if (hasChannel && !mutants.has('promote-before-applied'))
+      await this.#waitExecuted(instance, instance.data.received.text(), Math.max(0, deadline - clock.now()), signal);
+    instance.isReplica = false;
+    if (!mutants.has('writable-before-semi-sync')) instance.setSource(command.k);
+    await this.#pause('statement', signal);
+    if (!mutants.has('forget-was-writable')) this.#update({ wasWritable: true });
+    this.#assertRuns(instance);
+    if (instance.isReadOnly) instance.isSuperReadOnly = false;
+    await this.#commitEpoch(instance, command, deadline);
+    signal.throwIfAborted();
+    this.#assertRuns(instance);
+    instance.isSuperReadOnly = false;
+    instance.isReadOnly = false;
+    instance.epoch = command.epoch;
+    if (mutants.has('writable-before-semi-sync'))
+      clock.setTimeout(() => instance.isAlive && instance.setSource(command.k), 2000);
+    this.options.onWritable(instance);
+    this.#promotedEpoch = command.epoch;
+    this.#following = null;
+    this.#isFrozen = false;
+    this.#startHeartbeat(instance, command.epoch);
+    const answer = this.#holdings(instance);
+    if (hasChannel)
+      this.#queue
+        .runExclusive(async () => {
+          if (this.instance === instance && this.#promotedEpoch !== null) instance.resetReplication();
+        })
+        .catch(() => {});
+    return answer;
+  }
+
+  async #commitEpoch(instance: Instance, command: Of<'promote'>, deadline: number): Promise<void> {
+    if (this.#epochCommit?.epoch !== command.epoch) {
+      const { epoch } = command;
+      const value = `${command.member}/${this.#marker?.serverUuid}`;
+      const known = [...instance.data.epochs].filter(([one]) => one >= epoch);
+      if (known.length === 1 && known[0]![0] === epoch && known[0]![1] === value) return;
+      if (known.length > 0) throw new Refusal('STALE_EPOCH', `Epoch ${epoch} is not free on this member.`);
+      const promise = commit(instance, { kind: 'epoch', epoch, value });
+      const forget = () => {
+        if (this.#epochCommit?.promise === promise) this.#epochCommit = null;
+      };
+      this.#epochCommit = { epoch, promise };
+      promise.then(forget, forget);
+    }
+    await this.#within(this.#epochCommit?.promise ?? Promise.resolve(), deadline, 'the epoch row');
+  }
+
+  async #within(work: Promise<void>, deadline: number, what: string): Promise<void> {
+    const { clock } = this.options.process;
+    let timer: unknown;
+    const timeout = new Promise<never>((_, reject) => {
+      const late = () => reject(new Refusal('TIMED_OUT', `${what} is not acknowledged by enough voters yet`));
+      timer = clock.setTimeout(late, Math.max(0, deadline - clock.now()));
+    });
+    try {
+      await Promise.race([work, timeout]);
+    } finally {
+      clock.clearTimeout(timer);
+    }
+  }
+
+  #startHeartbeat(instance: Instance, epoch: number): void {
+    if (this.#beat && !this.#beat.stopped && this.#beat.epoch === epoch) return;
+    this.#stopHeartbeat();
+    const beat: Beat = { stopped: false, epoch, pending: null, pendingSince: 0 };
+    this.#beat = beat;
+    const { clock } = this.options.process;
+    const run = () => {
+      if (beat.stopped || !instance.isAlive) return;
+      const began = clock.now();
+      this.#commitBeat(instance, beat)
+        .catch(() => {})
+        .finally(() => {
+          if (!beat.stopped) clock.setTimeout(run, Math.max(0, 1000 - (clock.now() - began)));
+        });
+    };
+    run();
+  }
+
+  #commitBeat(instance: Instance, beat: Beat): Promise<void> {
+    if (beat.pending !== null) return beat.pending;
+    const pending = commit(instance, { kind: 'heartbeat', epoch: beat.epoch, value: '' }).then(() => {
+      if (!beat.stopped) this.#heartbeatAt = this.options.process.clock.now();
+    });
+    beat.pending = pending;
+    beat.pendingSince = this.options.process.clock.now();
+    const clear = () => {
+      beat.pending = null;
+    };
+    pending.then(clear, clear);
+    return pending;
+  }
+
+  #stopHeartbeat(): void {
+    if (this.#beat) this.#beat.stopped = true;
+    this.#beat = null;
+  }
+
+  /** 'blocked': a commit still waits and nothing has changed. */
+  async #setReadOnly(instance: Instance, lockWaitSeconds: number): Promise<'done' | 'blocked'> {
+    if (instance.isSuperReadOnly) return 'done';
+    const { clock } = this.options.process;
+    instance.lock();
+    const isIdle = await new Promise<boolean>((resolve) => {
+      const timer = clock.setTimeout(() => resolve(false), Math.max(1, lockWaitSeconds) * 1000);
+      instance.whenIdle(() => {
+        clock.clearTimeout(timer);
+        resolve(true);
+      });
+    });
+    if (isIdle) {
+      instance.isSuperReadOnly = true;
+      instance.isReadOnly = true;
+    }
+    instance.unlock();
+    this.#assertRuns(instance);
+    return isIdle ? 'done' : 'blocked';
+  }
+
+  async #demote(command: Of<'demote'>): Promise<CommandResult> {
+    const instance = this.#requireInstance();
+    const promotedEpoch = this.#promotedEpoch;
+    this.#stopHeartbeat();
+    if ((await this.#setReadOnly(instance, command.maxPauseMs / 1000)) === 'blocked') {
+      if (promotedEpoch !== null) this.#startHeartbeat(instance, promotedEpoch);
+      throw new Refusal('TIMED_OUT', 'a write did not end; the member is still writable');
+    }
+    await this.#withdraw(instance);
+    return this.#holdings(instance);
+  }
+
+  async #withdraw(instance: Instance): Promise<void> {
+    this.#stopHeartbeat();
+    if ((await this.#setReadOnly(instance, 5)) === 'blocked')
+      throw new Refusal('IS_WRITABLE', 'a commit of this member still waits');
+    this.#promotedEpoch = null;
+    this.#update({ wasWritable: false });
+  }
+
+  async #dropClients(): Promise<CommandResult> {
+    const instance = this.#requireInstance();
+    instance.setOffline(true);
+    await this.#pause('statement');
+    if (instance.isAlive) instance.setOffline(false);
+    return { outcome: 'done' };
+  }
+
+  async #setVoter({ isVoter }: Of<'setVoter'>): Promise<CommandResult> {
+    const instance = this.#requireInstance();
+    instance.isReplica = isVoter;
+    if (instance.receiver !== 'off' && instance.isAcknowledging !== isVoter) {
+      instance.stopReceiver();
+      await this.#pause('statement');
+      if (instance.isAlive) instance.startReceiver();
+    }
+    return this.#holdings(instance);
+  }
+
+  async #setAcknowledgements(command: Of<'setAcknowledgements'>): Promise<CommandResult> {
+    const instance = this.#requireInstance();
+    if (this.#promotedEpoch !== command.epoch) throw new Refusal('NOT_PRIMARY', `not of epoch ${command.epoch}`);
+    instance.setSource(command.k);
+    const deadline = this.options.process.clock.now() + command.timeoutMs;
+    const barrier = async () => {
+      const beat = this.#beat;
+      if (!beat || beat.stopped) throw new Refusal('NOT_PRIMARY', 'no heartbeat runs on this member');
+      await beat.pending?.catch(() => {});
+      if (beat.stopped) throw new Refusal('NOT_PRIMARY', 'the heartbeat was stopped');
+      await this.#commitBeat(instance, beat);
+    };
+    await this.#within(barrier(), deadline, 'the barrier');
+    return this.#holdings(instance);
+  }
+
+  #requireIdle(): void {
+    if (this.#work?.outcome === 'running') throw new Refusal('BUSY', `a ${this.#work.kind} runs`);
+  }
+
+  #beginWork(
+    kind: 'backup' | 'rebuild',
+    commandId: string,
+    run: (signal: AbortSignal) => Promise<void>,
+  ): CommandResult {
+    const abort = new AbortController();
+    const base = { kind, commandId, step: 'copying', doneBytes: 0, totalBytes: null, code: null, message: null };
+    this.#work = { ...base, outcome: 'running' };
+    this.#workAbort = abort;
+    this.changed();
+    this.#workEnded = run(abort.signal)
+      .then(
+        () => {
+          this.#work = { ...base, step: 'done', outcome: 'done' };
+        },
+        (error: unknown) => {
+          const { code, message } = reasonOf(error, 'COMMAND_FAILED');
+          this.#work = { ...base, outcome: 'failed', code, message };
+        },
+      )
+      .finally(() => {
+        this.#workAbort = null;
+        this.changed();
+      });
+    return { outcome: 'accepted' };
+  }
+
+  #tellDone(kind: 'backup' | 'rebuild', commandId: string): CommandResult {
+    const rest = { step: 'done', doneBytes: 0, totalBytes: null, outcome: 'done', code: null, message: null } as const;
+    this.#work = { kind, commandId, ...rest };
+    this.changed();
+    return { outcome: 'accepted' };
+  }
+
+  async #backup(command: Of<'backup'>): Promise<CommandResult> {
+    const { backup } = this.options;
+    this.#requireVolumes();
+    if (!backup) throw new Refusal('NO_BACKUP_VOLUME', 'this member has no backup volume');
+    this.#requireIdle();
+    if (backup.backups.some(({ id }) => id === command.backupId)) return this.#tellDone('backup', command.id);
+    const instance = this.#requireInstance();
+    const { clock } = this.options.process;
+    return this.#beginWork('backup', command.id, async (signal) => {
+      const startedAt = clock.now();
+      await this.#pause('copy', signal);
+      await this.#whenCommitted(instance, signal);
+      const data = cloneData(instance.data, instance.data.serverUuid);
+      await this.#pause('start', signal);
+      const sealed: Backup = {
+        id: command.backupId,
+        gtidSet: data.executed.text(),
+        data,
+        startedAt,
+        endedAt: clock.now(),
+      };
+      backup.backups.push(sealed);
+    });
+  }
+
+  /** CLONE does not end while a commit of the donor waits. */
+  async #whenCommitted(donor: Instance, signal: AbortSignal): Promise<void> {
+    const { clock } = this.options.process;
+    const deadline = clock.now() + 600_000;
+    while (donor.data.committed < donor.data.log.length) {
+      this.#assertRuns(donor);
+      if (clock.now() > deadline) throw new Refusal('TIMED_OUT', 'CLONE does not move');
+      await delay(clock, 500, signal);
+    }
+    this.#assertRuns(donor);
+  }
+
+  async #rebuild(command: Of<'rebuild'>): Promise<CommandResult> {
+    const data = this.#requireVolumes();
+    const { backup } = this.options;
+    this.#requireIdle();
+    this.#hasSecrets ||= command.secrets !== undefined;
+    if (command.from.kind === 'trim') return this.#trim(data, command, command.from.keep);
+    const isDone = data.marker?.incarnation === command.incarnation && data.marker.fill === 'filled';
+    if (isDone && this.phase === 'running') return this.#tellDone('rebuild', command.id);
+    if (!this.#hasSecrets) throw new Refusal('NOT_RUNNING', 'no start command came in this launch');
+    if (this.instance && !this.instance.isReadOnly)
+      throw new Refusal('IS_WRITABLE', 'a writable member is not rebuilt');
+    if (!data.marker && !(backup?.marker && !data.data))
+      throw new Refusal('VOLUME_NOT_OURS', 'the data volume has no marker');
+    let from: Backup | null = null;
+    if (command.from.kind === 'backup') {
+      const { backupId } = command.from;
+      if (!backup) throw new Refusal('NO_BACKUP_VOLUME', 'this member has no backup volume');
+      from = backup.backups.find(({ id }) => id === backupId) ?? null;
+      if (!from) throw new Refusal('BACKUP_DAMAGED', `there is no complete backup ${backupId}`);
+    }
+    const { instance } = this;
+    this.#forget();
+    this.#following = null;
+    this.#setPhase('rebuilding');
+    instance?.die();
+    return this.#beginWork('rebuild', command.id, (signal) => this.#refill(data, command, from, signal));
+  }
+
+  /** Cuts the unacknowledged end of the log before the first restart: crash recovery then rolls it back (11). */
+  #trim(volume: Volume, command: Of<'rebuild'>, keep: string): CommandResult {
+    const refuse = (why: string) => new Refusal('TRIM_FAILED', why);
+    const { marker } = volume;
+    if (marker?.fill !== 'filled') throw refuse('the data volume is not whole');
+    if (!this.#hasSecrets) throw new Refusal('NOT_RUNNING', 'the command brings no secrets');
+    const kept = parseGtidSet(keep);
+    const assertNothingErrant = (instance: Instance) => {
+      if (!isGtidSubset(parseGtidSet(instance.data.executed.text()), kept)) throw refuse('something errant is left');
+    };
+    if (this.instance && this.phase === 'running') {
+      assertNothingErrant(this.instance);
+      return this.#tellDone('rebuild', command.id);
+    }
+    if (this.phase !== 'held' && !(marker.incarnation === command.incarnation && this.phase === 'failed'))
+      throw refuse(`only a held instance is trimmed; it is ${this.phase}`);
+    const reason = this.#reason;
+    this.#setPhase('rebuilding');
+    return this.#beginWork('rebuild', command.id, async (signal) => {
+      let isCut = false;
+      try {
+        await this.#pause('statement', signal);
+        if (marker.incarnation !== command.incarnation && volume.data) {
+          const { serverUuid, serverId, incarnation } = command;
+          const used = this.options.mutants.has('keep-server-uuid') ? marker.serverUuid : serverUuid;
+          const cut = cutTail(volume.data, kept, used);
+          isCut = cut !== null;
+          if (cut) {
+            volume.data = cut;
+            volume.marker = { ...marker, incarnation, serverUuid: used, serverId };
+          }
+        }
+        const instance = await this.#bringUp(signal, true);
+        assertNothingErrant(instance);
+        if (isCut) instance.resetReplication();
+        this.#rebuiltIncarnation = command.incarnation;
+        this.#update({ held: null, wasWritable: false });
+        this.#enterRunning(instance);
+        this.#poll();
+      } catch (error) {
+        const { instance } = this;
+        this.#forget();
+        instance?.die();
+        if (this.phase === 'rebuilding')
+          if (isCut || instance) this.#setPhase('failed', reasonOf(error, 'COMMAND_FAILED'));
+          else this.#setPhase('held', reason);
+        throw error;
+      }
+    });
+  }
+
+  async #refill(data: Volume, command: Of<'rebuild'>, from: Backup | null, signal: AbortSignal): Promise<void> {
+    const { plan, servers, mutants } = this.options;
+    try {
+      const serverUuid = mutants.has('keep-server-uuid')
+        ? (data.marker?.serverUuid ?? command.serverUuid)
+        : command.serverUuid;
+      const marker: Marker = {
+        cluster: plan.cluster,
+        ordinal: plan.ordinal,
+        persistenceId: plan.data.persistenceId,
+        incarnation: command.incarnation,
+        serverUuid,
+        serverId: command.serverId,
+        fill: 'rebuilding',
+      };
+      data.marker = marker;
+      const { leaderToken, epoch } = command;
+      data.state = { ...data.state, leaderToken, epoch, held: null, wasWritable: false };
+      data.data = null;
+      await this.#pause('copy', signal);
+      if (from) data.data = cloneData(from.data, serverUuid);
+      else if (command.from.kind === 'clone') {
+        const { host, port } = command.from.donor;
+        const donor = servers.at.get(`${host}:${port}`);
+        if (!donor || donor.isOffline || servers.net.isCut(plan.address, host))
+          throw new Error('the donor cannot be reached');
+        await this.#whenCommitted(donor, signal);
+        if (servers.net.isCut(plan.address, host)) throw new Error('the donor was lost');
+        data.data = cloneData(donor.data, serverUuid);
+      }
+      const instance = await this.#bringUp(signal, true);
+      data.marker = { ...marker, fill: 'filled' };
+      this.#rebuiltIncarnation = command.incarnation;
+      this.#enterRunning(instance);
+      this.#poll();
+    } catch (error) {
+      const { instance } = this;
+      this.#forget();
+      instance?.die();
+      if (this.phase === 'rebuilding') this.#setPhase('failed', reasonOf(error, 'COMMAND_FAILED'));
+      throw error;
+    }
+  }
+
+  async shutDown(): Promise<void> {
+    this.#queue.abortAll(new Refusal('SUPERSEDED', 'the task ends'));
+    this.#workAbort?.abort(new Refusal('SUPERSEDED', 'the task ends'));
+    await this.#workEnded;
+    await this.#queue.runExclusive(() => this.#stop());
+  }
+
+  // Status.
+
+  /** Asks mysqld: what it says now is what statuses tell until it is asked again. */
+  #poll(): void {
+    const { instance } = this;
+    if (instance?.isAlive && this.phase === 'running') {
+      const { data } = instance;
+      this.#factsOf = instance;
+      this.#facts = {
+        isWritable: !instance.isReadOnly,
+        gtidExecuted: data.executed.text(),
+        gtidReceived: data.received.text(),
+        gtidPurged: data.purged.text(),
+        replication: data.channel && {
+          sourceHost: data.channel.host,
+          sourcePort: data.channel.port,
+          receiver: instance.receiver,
+          applier: instance.applier,
+          receiverError: instance.receiverError,
+          heardMsAgo: instance.heardMsAgo(),
+          applierError: '',
+        },
+        lagMs: data.heartbeatAt === null ? null : Math.max(0, this.options.process.clock.now() - data.heartbeatAt),
+        semiSync: {
+          isSource: instance.isSource,
+          k: instance.k,
+          isReplica: instance.isReplica,
+          clients: instance.clients,
+          waitingSessions: instance.waitingCommits,
+          noTx: instance.noTx,
+        },
+      };
+    }
+    this.changed();
+  }
+
+  #heartbeatPending(): Status['heartbeatPending'] {
+    const beat = this.#beat;
+    if (!beat?.pending || beat.stopped) return null;
+    const forMs = this.options.process.clock.now() - beat.pendingSince;
+    if (forMs < newsMs) return null;
+    return { forMs, waitsForAcknowledgement: (this.#facts.semiSync?.waitingSessions ?? 0) > 0 };
+  }
+
+  status(): Status {
+    const { plan, backup, process } = this.options;
+    const { epoch, leaderToken } = this.#state;
+    const marker = this.#marker;
+    const known = this.instance !== null && this.instance === this.#factsOf ? this.#facts : {};
+    return {
+      version: PROTOCOL_VERSION,
+      taskId: plan.taskId,
+      sequence: this.#sequence,
+      at: process.clock.now(),
+      bootId: 'boot',
+      incarnation: marker?.incarnation ?? plan.incarnation,
+      serverUuid: marker?.serverUuid ?? plan.serverUuid,
+      epoch,
+      leaderToken,
+      instance: this.phase,
+      reason: this.#reason,
+      isInitialised: marker?.fill === 'filled',
+      ...unknownFacts,
+      ...known,
+      heartbeatAt: this.#heartbeatAt,
+      heartbeatPending: this.#heartbeatPending(),
+      probeFailing: null,
+      volumes: { data: { totalMb: 1, usedMb: 1 }, backup: null },
+      backups: (backup?.backups ?? []).map(({ id, gtidSet, startedAt, endedAt }) => ({
+        id,
+        gtidSet,
+        bytes: 1,
+        startedAt,
+        endedAt,
+      })),
+      work: this.#work,
+    };
+  }
+
+  changed(): void {
+    if (!this.options.process.isAlive()) return;
+    const status = this.status();
+    const text = JSON.stringify({ ...status, sequence: 0, at: 0 });
+    if (text === this.#published) return;
+    this.#published = text;
+    this.#sequence += 1;
+    for (const listener of this.#listeners) listener({ ...status, sequence: this.#sequence });
+  }
+
+  listen(listener: (status: Status) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+}
+
+const unknownFacts = {
+  isWritable: false,
+  gtidExecuted: '',
+  gtidReceived: '',
+  gtidPurged: '',
+  replication: null,
+  lagMs: null,
+  semiSync: { isSource: false, k: 0, isReplica: false, clients: 0, waitingSessions: 0, noTx: 0 },
+};
+
+/** Null: nothing is to be cut. What the engine has committed is not undone by a cut. */
+function cutTail(data: Data, kept: ReturnType<typeof parseGtidSet>, serverUuid: string): Data | null {
+  const isKept = ({ key, n }: Transaction) => isGtidSubset(parseGtidSet(`${key}:${n}`), kept);
+  const first = data.log.findIndex((one) => !isKept(one));
+  if (first === -1) return null;
+  if (data.log.slice(first).some(isKept)) throw new Refusal('TRIM_FAILED', 'what is to be kept stands behind it');
+  if (first < data.committed) throw new Refusal('TRIM_FAILED', 'it was committed');
+  const cut = data.log.slice(first);
+  const held = new Set(data.held);
+  for (const { id } of cut) held.delete(id);
+  return { ...data, serverUuid, log: data.log.slice(0, first), held, flushed: data.executed.copy() };
+}
+
+function commit(
+  instance: Instance,
+  what: { readonly kind: 'epoch' | 'heartbeat'; readonly epoch: number; readonly value: string },
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    instance.write({ ...what, isOurs: true }, (outcome) =>
+      outcome === 'ok' ? resolve() : reject(new Error(`commit: ${outcome}`)),
+    );
+  });
+}
+
+function reasonOf(error: unknown, fallback: ErrorCode = 'INSTANCE_FAILED'): Reason {
+  if (error instanceof Refusal) return { code: error.code, message: error.message };
+  return { code: fallback, message: error instanceof Error ? error.message : String(error) };
+}
