@@ -36,13 +36,17 @@ export type Comparison =
   | { readonly kind: 'errant'; readonly gtids: string }
   | { readonly kind: 'purged'; readonly gtids: string };
 
-/** Pure: may `member` follow `primary`? */
+/**
+ * Pure: may `member` follow `primary`? What the primary itself has issued is never errant: a commit that waits for
+ * acknowledgements is on replicas before it is in the primary's executed set, and who loses history gets a new uuid.
+ */
 export function compareWithPrimary(
   member: Pick<Status, 'gtidExecuted' | 'gtidReceived'>,
-  primary: Pick<Status, 'gtidExecuted' | 'gtidPurged'>,
+  primary: Pick<Status, 'gtidExecuted' | 'gtidPurged' | 'serverUuid'>,
 ): Comparison {
   const own = unionGtidSets(parseGtidSet(member.gtidExecuted), parseGtidSet(member.gtidReceived));
-  const errant = subtractGtidSets(own, parseGtidSet(primary.gtidExecuted));
+  const issued = parseGtidSet(`${primary.serverUuid}:1-${gtidMax}:${gtidTag}:1-${gtidMax}`);
+  const errant = subtractGtidSets(own, unionGtidSets(parseGtidSet(primary.gtidExecuted), issued));
   if (!isGtidSetEmpty(errant)) return { kind: 'errant', gtids: formatGtidSet(errant) };
   const missingPurged = subtractGtidSets(parseGtidSet(primary.gtidPurged), own);
   if (!isGtidSetEmpty(missingPurged)) return { kind: 'purged', gtids: formatGtidSet(missingPurged) };
@@ -117,7 +121,11 @@ async function letAcknowledge(
   if (self.status!.semiSync.isReplica) return true;
   const { taskId } = self.launch!;
   context.unansweredVoters.add(taskId);
-  await context.executors.send(taskId, { kind: 'setVoter', isVoter: true }, { epoch, timeoutMs: followTimeoutMs, signal });
+  await context.executors.send(
+    taskId,
+    { kind: 'setVoter', isVoter: true },
+    { epoch, timeoutMs: followTimeoutMs, signal },
+  );
   context.unansweredVoters.delete(taskId);
   return true;
 }
