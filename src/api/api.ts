@@ -23,6 +23,7 @@ import { addClusterChanges, addClusterRoutes, addEndpointRoutes } from './routes
 import { addFailoverRoutes } from './routes/failovers.ts';
 import { addMemberRoutes } from './routes/members.ts';
 import { addEventRoutes, addHealthRoutes, addOperationRoutes } from './routes/operations.ts';
+import { addTailRoutes } from './routes/tails.ts';
 import { problemView } from './schemas.ts';
 import { createStreams } from './streams.ts';
 
@@ -66,6 +67,7 @@ export function createApi(deps: ApiDeps): FastifyInstance {
     addFailoverRoutes(routes, deps);
     addBackupRoutes(routes, deps);
     addMemberRoutes(routes, deps);
+    addTailRoutes(routes, deps);
     addEventRoutes(routes, deps, streams);
     addOperationRoutes(routes, deps);
     addHealthRoutes(routes, deps);

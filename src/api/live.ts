@@ -16,6 +16,14 @@ export interface VolumeFill {
   readonly usedMb: number;
 }
 
+/** `id` names its directory: `tails/<id>` on the backup volume, or on the data volume. */
+export interface LiveTail {
+  readonly id: string;
+  readonly gtidSet: string;
+  readonly bytes: number;
+  readonly at: number;
+}
+
 export interface LiveMember {
   /** Of the control channel's `Status.instance`; 'unknown' when the executor is not reached. */
   readonly instance: 'none' | 'starting' | 'running' | 'held' | 'stopped' | 'rebuilding' | 'failed' | 'unknown';
@@ -24,6 +32,8 @@ export interface LiveMember {
   readonly lagMs: number | null;
   readonly volumes: { readonly data: VolumeFill | null; readonly backup: VolumeFill | null };
   readonly taskState: string | null;
+  /** Tails that were cut off here and are kept on its volumes, oldest first; absent: none are known. */
+  readonly tails?: readonly LiveTail[];
   /** Why it does not run or follow, for people. */
   readonly message?: string | null;
 }

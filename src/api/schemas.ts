@@ -275,6 +275,14 @@ export const rebuildView = z.object({
   ...result,
   ...span,
 });
+export const tailView = z.object({
+  member: z.number(),
+  id: z.string().describe('Of the directory `tails/<id>` on its backup volume, or on its data volume'),
+  gtidSet: z.string(),
+  bytes: z.number(),
+  at: z.number(),
+});
+export const tailList = z.object({ tails: z.array(tailView) });
 export const rebuildList = z.object({ rebuilds: z.array(rebuildView) });
 
 export const eventView = z.object({

@@ -42,6 +42,7 @@ export function beginWork(
     signal: abort.signal,
     step: (step) => {
       abort.signal.throwIfAborted();
+      context.log.info({ ...what, step }, 'long work comes to its next step');
       tell({ step }, true);
     },
     progress: (doneBytes, totalBytes) => tell({ doneBytes, totalBytes }, false),

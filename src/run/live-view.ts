@@ -136,6 +136,7 @@ function liveMember({ status, launch, isConnected }: MemberView): LiveMember {
     lagMs: status?.lagMs ?? null,
     volumes: { data: status?.volumes.data ?? null, backup: status?.volumes.backup ?? null },
     taskState: launch?.taskState ?? null,
+    tails: status?.tails ?? [],
     message: status?.reason?.message ?? status?.replication?.receiverError ?? null,
   };
 }
