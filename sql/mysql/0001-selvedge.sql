@@ -3,7 +3,8 @@
 
 CREATE DATABASE IF NOT EXISTS selvedge CHARACTER SET utf8mb4;
 
--- One row, id 1, committed by the primary every second: it proves that commits complete, and replicas measure their lag by it.
+-- Row 1 is committed by the primary every second: it proves that commits complete, and replicas measure their lag by it.
+-- The others only free commits whose acknowledgement would never come (src/executor/stuck-commits.ts).
 CREATE TABLE IF NOT EXISTS selvedge.heartbeat (
   id TINYINT UNSIGNED NOT NULL PRIMARY KEY,
   epoch BIGINT UNSIGNED NOT NULL,

@@ -6,6 +6,7 @@ import { Refusal } from '../errors.ts';
 import { commitHeartbeat } from '../mysql/heartbeat.ts';
 import type { RunningInstance } from './instance.ts';
 import type { MemberContext } from './member-context.ts';
+import { freeStuckCommits } from './stuck-commits.ts';
 
 const INTERVAL_MS = 1_000;
 /** The driver closes the session at its deadline, which would free nothing: wait as long as a primary may block. */
@@ -75,6 +76,7 @@ function commitOnce(context: MemberContext, loop: Loop): Promise<void> {
     loop.pending = null;
   };
   pending.then(clear, clear);
+  freeStuckCommits(context, instance, { beat, pending });
   return pending;
 }
 

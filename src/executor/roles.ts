@@ -24,6 +24,7 @@ import { readSemiSync, setReplica, setSource } from '../mysql/semi-sync.ts';
 import { commitBarrier, startHeartbeat, stopHeartbeat } from './heartbeat-loop.ts';
 import { openSession, type RunningInstance } from './instance.ts';
 import { type MemberContext, requireInstance } from './member-context.ts';
+import { freeStuckCommits } from './stuck-commits.ts';
 
 type Of<K extends Command['kind']> = Extract<Command, { kind: K }>;
 
@@ -178,6 +179,7 @@ async function commitEpoch(
       if (context.epochCommit?.promise === promise) context.epochCommit = null;
     };
     context.epochCommit = { epoch: command.epoch, promise };
+    freeStuckCommits(context, instance, { beat: row, pending: promise });
     promise.then(forget, forget);
   }
   await within(context, context.epochCommit?.promise ?? Promise.resolve(), deadline, 'the epoch row');

@@ -19,13 +19,14 @@ export interface EpochRow extends Heartbeat {
 /**
  * Commits the heartbeat row; returns when the commit is complete, acknowledgements included. Give it a session of its
  * own: it blocks when the data disk hangs or too few voters answer, and after `timeoutMs` the session is closed.
+ * Another `row` than the heartbeat's is nobody's measure: it only frees commits that are stuck.
  */
-export async function commitHeartbeat(session: Session, beat: Heartbeat, timeoutMs: number): Promise<void> {
+export async function commitHeartbeat(session: Session, beat: Heartbeat, timeoutMs: number, row = 1): Promise<void> {
   await session.query(`SET SESSION gtid_next = 'AUTOMATIC:${gtidTag}'`, [], { timeoutMs });
   await session.query(
-    `INSERT INTO selvedge.heartbeat (id, epoch, member, at_ms) VALUES (1, ?, ?, ?) AS beat
+    `INSERT INTO selvedge.heartbeat (id, epoch, member, at_ms) VALUES (?, ?, ?, ?) AS beat
      ON DUPLICATE KEY UPDATE epoch = beat.epoch, member = beat.member, at_ms = beat.at_ms`,
-    [beat.epoch, beat.member, beat.atMs],
+    [row, beat.epoch, beat.member, beat.atMs],
     { timeoutMs },
   );
 }
