@@ -17,7 +17,6 @@ const memory = z.strictObject({
         .max(64),
       epoch: z.int().min(0),
       primary: z.int().min(0).nullable(),
-      superseded: z.array(z.int().min(0)),
     }),
   ),
 });

@@ -1,6 +1,6 @@
 /**
  * `selvedge proxy`: HAProxy follows what the API tells of each cluster. While a cluster's stream is alive it is the
- * truth; without it the last known state goes on and the members' health checks decide. An older epoch never counts.
+ * truth; without it the last known state goes on and the members' `/primary` decides. An older epoch never counts.
  */
 import { mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -17,7 +17,7 @@ import { commandsFor, cutOf, type Mode, newRoute, type Route, takeClaim, takeEnd
 /** How often clusters are listed; a new one is reachable by then. */
 const LIST_EVERY_MS = 1_000;
 const REOPEN_MS = 250;
-/** A stream that is gone for so long: health checks take over. */
+/** A stream that is gone for so long: the members are asked. */
 const AWAY_AFTER_MS = 1_500;
 /** The API does not answer for so long: no stream is believed. */
 const SILENT_AFTER_MS = 5_000;
@@ -65,7 +65,14 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     const routes = [...followed.values()].map(({ route }) => route);
     return haproxyConfig(routes, { listen: options.listen, runtimeSocket: runtimeSocketOf(dataDir) });
   };
-  const haproxy = await startHaproxy({ program: options.program, directory: dataDir, clock, log }, writeConfig());
+  const start = () => startHaproxy({ program: options.program, directory: dataDir, clock, log }, writeConfig());
+  const haproxy = await start().catch((error) => {
+    if (followed.size === 0) throw error;
+    // One port that somebody else took meanwhile is enough; the list of clusters finds out which.
+    log.error({ err: error }, 'HAProxy did not start with what was known last; it starts empty');
+    followed.clear();
+    return start();
+  });
   for (const one of followed.values()) one.known = one.route.places;
   const stopped = new AbortController();
   const proxy = new Follower({ ...options, memoryFile, followed, haproxy, stopped, writeConfig });
@@ -237,11 +244,10 @@ class Follower {
   #leave(one: Followed): void {
     if (one.mode === 'away' || one.abort.signal.aborted) return;
     one.mode = 'away';
-    this.#options.log.warn({ cluster: one.route.name }, 'the API is away: health checks decide');
+    this.#options.log.warn({ cluster: one.route.name }, 'the API is away: the members are asked');
     this.#apply(one, one.route);
   }
 
-  /** HAProxy's own checks know nothing of epochs: what a member claims is compared here. */
   async #probe(): Promise<void> {
     const { clock, followed, log } = this.#options;
     const away = [...followed.values()].filter(({ mode }) => mode === 'away');

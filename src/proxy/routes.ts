@@ -19,8 +19,6 @@ export interface Route {
   readonly epoch: number;
   /** Ordinal; null between the commit point of an epoch and the moment when its primary takes writes. */
   readonly primary: number | null;
-  /** Primaries of earlier epochs: their health checks are not believed, unless they claim a higher epoch. */
-  readonly superseded: readonly number[];
 }
 
 export interface Endpoint extends Place {
@@ -36,7 +34,7 @@ export interface Endpoints {
 
 export function newRoute(cluster: Pick<Route, 'id' | 'name' | 'servicePort'> & { readonly members: number }): Route {
   const { id, name, servicePort, members } = cluster;
-  return { id, name, servicePort, places: Array(members).fill(null), epoch: 0, primary: null, superseded: [] };
+  return { id, name, servicePort, places: Array(members).fill(null), epoch: 0, primary: null };
 }
 
 /** Answers the same route when nothing is new. */
@@ -49,20 +47,14 @@ export function takeEndpoints(route: Route, told: Endpoints): Route {
 
 /** A member's own `/primary` answered 200 with this epoch. Answers the same route when nothing is new. */
 export function takeClaim(route: Route, claim: { readonly ordinal: number; readonly epoch: number }): Route {
-  const { ordinal, epoch } = claim;
-  if (epoch >= route.epoch) return withPrimary(route, epoch, ordinal);
-  if (ordinal === route.primary || route.superseded.includes(ordinal)) return route;
-  return { ...route, superseded: [...route.superseded, ordinal] };
+  return claim.epoch < route.epoch ? route : withPrimary(route, claim.epoch, claim.ordinal);
 }
 
 function withPrimary(route: Route, epoch: number, primary: number | null): Route {
   if (primary !== null && primary >= route.places.length) return route;
   // An epoch has one primary.
   if (epoch === route.epoch && (route.primary !== null || primary === null)) return route;
-  const earlier = new Set(route.superseded);
-  if (route.primary !== null) earlier.add(route.primary);
-  if (primary !== null) earlier.delete(primary);
-  return { ...route, epoch, primary, superseded: [...earlier] };
+  return { ...route, epoch, primary };
 }
 
 function withPlaces(route: Route, endpoints: readonly Endpoint[]): Route {
@@ -78,7 +70,7 @@ function isSame(one: Place | null, other: Place | null): boolean {
   return one?.host === other?.host && one?.port === other?.port && one?.healthPort === other?.healthPort;
 }
 
-/** live: the stream tells who is the primary. away: nobody does, and the members' own health checks decide. */
+/** live: the stream tells who is the primary. away: nobody does, and the members are asked. */
 export type Mode = 'live' | 'away';
 
 /**
@@ -102,10 +94,9 @@ export function commandsFor(route: Route, mode: Mode, known: readonly (Place | n
       // While the stream is alive it is the truth: a slow health check must not break connections.
       if (mode === 'live') first.push(`disable health ${server}`);
       first.push(`set server ${server} state ready`);
-    } else if (mode === 'live' || route.superseded.includes(ordinal)) {
-      others.push(`set server ${server} state maint`);
     } else {
-      others.push(`enable health ${server}`, `set server ${server} health down`, `set server ${server} state ready`);
+      // Also when away: HAProxy's checks know no epochs, and it takes a server for up before the first one.
+      others.push(`set server ${server} state maint`);
     }
   });
   return [...others, ...first];

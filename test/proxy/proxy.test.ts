@@ -1,7 +1,20 @@
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import type { RunningProxy } from '../../src/proxy/proxy.ts';
-import { aClient, aDirectory, aMember, aProxy, closeAll, ensureHaproxy, FakeApi, type Member } from './world.ts';
+import {
+  aClient,
+  aDirectory,
+  aMember,
+  aProxy,
+  atEnd,
+  closeAll,
+  ensureHaproxy,
+  FakeApi,
+  listen,
+  type Member,
+} from './world.ts';
 
 const patiently = { timeout: 10_000, interval: 20 };
 let members: [Member, Member];
@@ -148,4 +161,20 @@ test('nothing is left after the end, and a HAProxy that was left behind is repla
   expect(() => process.kill(second.haproxyPid, 0)).toThrow();
   expect(() => readFileSync(`/proc/${first.haproxyPid}/stat`)).toThrow();
   expect(await aClient(20_001).greeting).toBeNull();
+});
+
+test('a service port that somebody else took is left out, and the others are served', async () => {
+  const directory = aDirectory();
+  const first = await aServingProxy(directory);
+  await first.stop();
+  const stranger = createServer().listen(20_001, listen);
+  await once(stranger, 'listening');
+  atEnd(() => void stranger.close());
+  api.add('payments', 20_002);
+  api.tell('payments', { epoch: 1, primary: members[1] });
+
+  const second = await aProxy(api.url, directory);
+
+  await vi.waitFor(async () => expect(await aClient(20_002).greeting).toBe('1'), patiently);
+  expect(second.routes().map(({ name }) => name)).toEqual(['payments']);
 });
