@@ -52,6 +52,8 @@ export function createApiClient(baseUrl: string) {
     changePrimary: (name: string, body: unknown) => request<FailoverAnswer>(`${cluster(name)}/failovers`, 'POST', body),
     backUp: (name: string, member: number) => request<BackupAnswer>(`${cluster(name)}/backups`, 'POST', { member }),
     backup: (name: string, id: string) => request<BackupAnswer>(`${cluster(name)}/backups/${id}`),
+    rebuild: (name: string, member: number) =>
+      request<Answer<'rebuildView'>>(`${cluster(name)}/members/${member}/rebuild`, 'POST', {}),
     rebuilds: async (name: string) => (await request<Answer<'rebuildList'>>(`${cluster(name)}/rebuilds`)).rebuilds,
     reservations: async () =>
       (await request<Answer<'reservationList'>>(`${baseUrl}/v1/reservations`)).reservations as ReservationAnswer[],

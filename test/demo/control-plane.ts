@@ -33,11 +33,13 @@ export interface ControlPlane {
 
 export interface ControlPlaneOptions {
   readonly agents: number;
+  /** Further arguments of `selvedge up`. */
+  readonly more?: readonly string[];
   readonly signal?: AbortSignal;
 }
 
 /** Chooses a directory, ports and a loopback net of its own; nothing runs before start(). */
-export async function createControlPlane({ agents, signal }: ControlPlaneOptions): Promise<ControlPlane> {
+export async function createControlPlane({ agents, more = [], signal }: ControlPlaneOptions): Promise<ControlPlane> {
   const dataDir = mkdtempSync(join(tmpdir(), 'selvedge-demo-'));
   const logFile = join(dataDir, 'up.log');
   const [apiPort, masterPort, subnet] = await Promise.all([freePort(), freePort(), freeSubnet(agents)]);
@@ -64,7 +66,7 @@ export async function createControlPlane({ agents, signal }: ControlPlaneOptions
       const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
       const log = openSync(logFile, 'a');
       // Detached: an interrupt at the terminal reaches us first, and we decide.
-      child = spawn(process.execPath, [mainFile, 'up', ...args, '--log-level', 'info'], {
+      child = spawn(process.execPath, [mainFile, 'up', ...args, '--log-level', 'info', ...more], {
         detached: true,
         stdio: ['ignore', log, log],
       });

@@ -75,15 +75,17 @@ export function isAlive({ pid, startTicks }: Process): boolean {
   return readProcess(pid)?.startTicks === startTicks;
 }
 
-/** SIGKILL for this very process: a pid that belongs to another one by now is left alone. */
-export function killProcess(target: Process): void {
+/** A signal for this very process: a pid that belongs to another one by now is left alone. */
+export function signalProcess(target: Process, name: NodeJS.Signals): void {
   if (!isAlive(target)) return;
   try {
-    process.kill(target.pid, 'SIGKILL');
+    process.kill(target.pid, name);
   } catch {
     // it ended in between
   }
 }
+
+export const killProcess = (target: Process): void => signalProcess(target, 'SIGKILL');
 
 /** Ends all that use `dir`, again while some are left: an executor may start a mysqld meanwhile. */
 export async function killUsersOf(dir: string): Promise<void> {

@@ -1,0 +1,150 @@
+/** One run of fire: strikes of the seed's, one after another until the time is over, then silence and judgement. */
+import { cpSync, mkdirSync, mkdtempSync, readdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, relative } from 'node:path';
+import { diagnose } from '../demo/diagnosis.ts';
+import { removeRunDirectories } from '../demo/homes.ts';
+import { clusterName } from '../demo/steps.ts';
+import { now } from '../demo/wait.ts';
+import { createRandom } from '../simulation/random.ts';
+import { type Check, checkAll } from './checks.ts';
+import { drawStrikes, type Strike } from './strikes.ts';
+import { createStage, type Stage, settle, startWorld, type World } from './world.ts';
+
+export interface FireOptions {
+  readonly seconds: number;
+  readonly seed: number;
+  readonly signal: AbortSignal;
+  readonly say: (text: string) => void;
+  /** Names of strikes to choose from; all by default. */
+  readonly only?: string | undefined;
+}
+
+export interface Blow {
+  readonly name: string;
+  readonly detail: string;
+  /** Longest time without an acknowledged row of any one writer. */
+  readonly gapMs: number;
+  /** Until the cluster was whole again. */
+  readonly tookMs: number;
+  /** null: survived. */
+  readonly fault: string | null;
+}
+
+export interface FireResult {
+  readonly seed: number;
+  readonly blows: readonly Blow[];
+  readonly checks: readonly Check[];
+  readonly isGood: boolean;
+}
+
+/** A cooldown that stays lets the old primary come back in its own epoch: that is tried too. */
+const keepCooldownChance = 0.15;
+
+/** Leaves nothing running. Logs of a run that failed are kept, and `say` tells where. */
+export async function runFire(options: FireOptions): Promise<FireResult> {
+  const { seed, say, signal } = options;
+  const stage = await createStage(signal);
+  const blows: Blow[] = [];
+  let checks: readonly Check[] = [];
+  let isGood = false;
+  try {
+    const world = await startWorld(stage);
+    await strikeOn(world, options, blows);
+    checks = blows.every(({ fault }) => fault === null) ? await checkAll(world) : [];
+    isGood = checks.length > 0 && checks.every(({ fault }) => fault === null);
+  } catch (error) {
+    for (let each = error; each instanceof Error; each = each.cause) say(`  ${each.message}`);
+  } finally {
+    if (!isGood) await tellStory(stage, say);
+    for (const end of stage.ends.reverse()) await end();
+    await stage.plane.destroy((dataDir) => {
+      removeRunDirectories(dataDir);
+      if (!isGood) keepLogs(dataDir, seed, say);
+    });
+  }
+  return { seed, blows, checks, isGood };
+}
+
+async function strikeOn(world: World, { seconds, seed, say, only }: FireOptions, blows: Blow[]): Promise<void> {
+  const random = createRandom(seed);
+  const startedAt = now();
+  const endsAt = startedAt + seconds * 1000;
+  await settle(world);
+  for (const strike of drawStrikes(random.fork('order'))) {
+    if (now() >= endsAt) return;
+    if (only !== undefined && !strike.name.includes(only)) continue;
+    const blow = await strikeOnce(world, strike, random.fork(`strike ${blows.length}`));
+    blows.push(blow);
+    const { name, detail, gapMs, tookMs, fault } = blow;
+    const at = `${((now() - startedAt) / 1000).toFixed(1)} s`.padStart(8);
+    say(`${at}  ${name}: ${detail}; gap ${gapMs} ms, whole after ${tookMs} ms${fault ? `  FAULT: ${fault}` : ''}`);
+    if (fault !== null) return;
+  }
+}
+
+type StrikeRandom = Parameters<Strike['strike']>[1];
+
+async function strikeOnce(world: World, strike: Strike, random: StrikeRandom): Promise<Blow> {
+  const { name, changesPrimary } = strike;
+  const isCooled = random.chance(keepCooldownChance);
+  if (!isCooled) await world.api.releaseCooldown(clusterName);
+  const { epoch, cooldownUntil } = await world.api.cluster(clusterName);
+  const startedAt = now();
+  let detail = '';
+  let fault: string | null = null;
+  try {
+    detail = await strike.strike(world, random);
+    if (cooldownUntil !== null) detail += ', in the cooldown';
+    await settle(world);
+    const hasChanged = world.seen.epoch !== epoch;
+    if (hasChanged && changesPrimary === 'no') fault = `the primary changed: epoch ${epoch} to ${world.seen.epoch}`;
+    if (!hasChanged && changesPrimary === 'yes' && cooldownUntil === null) fault = 'the primary did not change';
+  } catch (error) {
+    if (world.signal.aborted) throw error;
+    const cause = (error as Error).cause;
+    fault = `${(error as Error).message}${cause instanceof Error ? ` (${cause.message})` : ''}`;
+  }
+  const endedAt = now();
+  const gapMs = Math.max(...world.writers.map((writer) => writer.longestGapMs(startedAt, endedAt)));
+  return { name, detail, gapMs, tookMs: Math.round(endedAt - startedAt), fault };
+}
+
+async function tellStory({ plane, api }: Stage, say: (text: string) => void): Promise<void> {
+  say('\nThe story:');
+  const events = await api.events(1000).catch(() => []);
+  for (const { at, kind, ordinal, message } of [...events].sort((one, other) => one.seq - other.seq))
+    say(`     ${new Date(at).toISOString()}  ${kind}${ordinal === null ? '' : ` (${ordinal})`}: ${message}`);
+  await diagnose(plane, api, say);
+}
+
+const isLog = (name: string): boolean => /(^|\/)(stdout|stderr|[^/]*\.(log|err|db))$/.test(name);
+
+/** Logs and the store, of everything that ran. */
+function keepLogs(dataDir: string, seed: number, say: (text: string) => void): void {
+  const target = mkdtempSync(join(tmpdir(), `fire-${seed}-`));
+  const files = readdirSync(dataDir, { recursive: true, encoding: 'utf8' }).filter(isLog);
+  for (const file of files) {
+    mkdirSync(dirname(join(target, file)), { recursive: true });
+    cpSync(join(dataDir, file), join(target, relative('.', file)));
+  }
+  say(`\nLogs are kept in ${target}`);
+}
+
+/** One line a kind of strike, then the checks. */
+export function tableOf({ blows, checks }: FireResult): string[] {
+  const names = [...new Set(blows.map(({ name }) => name))].sort();
+  const width = Math.max(30, ...names.map((name) => name.length), ...checks.map(({ name }) => name.length)) + 2;
+  const row = (name: string, ...cells: readonly (string | number)[]) =>
+    `  ${name.padEnd(width)}${cells.map((cell) => String(cell).padStart(12)).join('')}`;
+  const lines = [row('fault', 'struck', 'longest gap', 'survived')];
+  for (const name of names) {
+    const same = blows.filter((each) => each.name === name);
+    const gapMs = Math.max(...same.map((each) => each.gapMs));
+    lines.push(row(name, same.length, `${gapMs} ms`, same.filter(({ fault }) => fault === null).length));
+  }
+  lines.push(row('all', blows.length, '', blows.filter(({ fault }) => fault === null).length), '');
+  for (const { name, told, fault } of checks)
+    lines.push(`  ${name.padEnd(width)}${fault === null ? `holds: ${told}` : `DOES NOT HOLD: ${fault}`}`);
+  return lines;
+}

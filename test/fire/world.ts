@@ -1,0 +1,115 @@
+/** What is set on fire: `selvedge up` with faults, one cluster of three, writers, and a register beside them. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Api, type ClusterAnswer, createApiClient, watchEndpoints } from '../demo/api-client.ts';
+import { type ControlPlane, createControlPlane } from '../demo/control-plane.ts';
+import { type Home, readHomes } from '../demo/homes.ts';
+import { findMember, type Process } from '../demo/processes.ts';
+import { clusterBody, clusterName, type Story, waitReady } from '../demo/steps.ts';
+import { now, waitFor } from '../demo/wait.ts';
+import { startWriter, type Writer } from '../demo/writer.ts';
+import { type Register, startRegister } from './register.ts';
+
+const writerCount = 3;
+const rowsPerSecond = 40;
+const readyTimeoutMs = 120_000;
+const ackTimeoutMs = 30_000;
+/** Ready is seen twice with this between: a fault that was just struck may not be known yet. */
+const settleMs = 300;
+
+export interface World extends Story {
+  readonly writers: readonly Writer[];
+  readonly register: Register;
+  readonly homes: readonly Home[];
+  readonly caPem: string;
+  /** The newest look at the cluster; kept while the API is away. */
+  seen: ClusterAnswer;
+}
+
+export interface Stage {
+  readonly plane: ControlPlane;
+  readonly api: Api;
+  readonly signal: AbortSignal;
+  /** What must be ended whatever happens; the last one first. */
+  readonly ends: (() => Promise<unknown> | unknown)[];
+}
+
+export async function createStage(signal: AbortSignal): Promise<Stage> {
+  const plane = await createControlPlane({ agents: 4, more: ['--faults'], signal });
+  return { plane, api: createApiClient(plane.apiUrl), signal, ends: [] };
+}
+
+/** Everything runs and writes when it resolves. What it started is in `stage.ends`. */
+export async function startWorld(stage: Stage): Promise<World> {
+  const { plane, api, signal, ends } = stage;
+  await plane.start();
+  const { id: clusterId, credentials: login } = await api.create(clusterBody);
+  const seen = await waitReady(api, signal);
+  const homes = await readHomes(api, clusterId);
+  const { endpoints, stop } = watchEndpoints(api, clusterName);
+  ends.push(stop);
+  const caPem = login.caCertPem;
+  const target = { endpoints, login, caPem };
+  const writers: Writer[] = [];
+  for (let index = 1; index <= writerCount; index += 1) {
+    const writer = await startWriter({ ...target, table: `orders${index}`, ratePerSecond: rowsPerSecond });
+    ends.push(() => writer.stop(0));
+    writers.push(writer);
+  }
+  const register = await startRegister(target);
+  ends.push(() => register.stop());
+  const [writer] = writers as [Writer];
+  const story = { plane, api, endpoints, writer, login, clusterId, signal, settleMs };
+  return { ...story, writers, register, caPem, homes, seen };
+}
+
+/** The cluster as it is, or as it was last seen. */
+export async function look(world: World): Promise<ClusterAnswer> {
+  try {
+    world.seen = await world.api.cluster(clusterName);
+  } catch {
+    // the API is away
+  }
+  return world.seen;
+}
+
+export const primaryOf = ({ primary }: ClusterAnswer): number => primary ?? 0;
+export const replicasOf = ({ members, primary }: ClusterAnswer): number[] =>
+  members.map(({ ordinal }) => ordinal).filter((ordinal) => ordinal !== primary);
+
+/** null when it does not run. */
+export const findMysqld = ({ clusterId }: World, ordinal: number): Process | null =>
+  findMember(clusterId, ordinal)?.mysqld ?? null;
+
+export const pause = ({ signal }: World, ms: number): Promise<void> => sleep(ms, undefined, { signal });
+
+/** One fault of the local Mesos. */
+export async function postFault({ plane }: World, fault: Record<string, unknown>): Promise<void> {
+  const response = await fetch(`${plane.masterUrl}/faults`, {
+    method: 'POST',
+    body: JSON.stringify(fault),
+    signal: AbortSignal.timeout(5_000),
+  });
+  if (!response.ok) throw new Error(`the fault ${fault['kind']} was refused: ${await response.text()}`);
+}
+
+/** As the local Mesos names the agent of a member. */
+export async function agentOf({ api, clusterId }: World, ordinal: number): Promise<string> {
+  const found = (await api.reservations()).find((each) => each.clusterId === clusterId && each.member === ordinal);
+  if (!found) throw new Error(`member ${ordinal} has no reservation`);
+  return `${found.host}:5051`;
+}
+
+/** Until all members run and serve, the cluster calls itself ready, and every writer and the register go on. */
+export async function settle(world: World): Promise<void> {
+  const { api, signal } = world;
+  for (let round = 0; round < 2; round += 1) {
+    await pause(world, settleMs);
+    await waitFor({ what: 'every mysqld to run', timeoutMs: readyTimeoutMs, signal }, () =>
+      world.seen.members.every(({ ordinal }) => findMysqld(world, ordinal) !== null),
+    );
+    world.seen = await waitReady(api, signal, readyTimeoutMs);
+    const at = now();
+    const goOn = world.writers.map((writer) => writer.acknowledgedAfter(at, ackTimeoutMs));
+    await Promise.all([...goOn, world.register.goesOnAfter(at, ackTimeoutMs)]);
+  }
+}
