@@ -129,7 +129,6 @@ export const commandSchema = z.discriminatedUnion('kind', [
   }),
 ]);
 export type Command = z.infer<typeof commandSchema>;
-export type CommandKind = Command['kind'];
 /** A command without the parts that the sender adds. */
 export type CommandBody = Command extends infer C ? (C extends Command ? Omit<C, keyof typeof head> : never) : never;
 
