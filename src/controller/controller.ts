@@ -5,6 +5,7 @@
 import type { MemberSecrets, Status } from '../channel/protocol.ts';
 import type { Clock } from '../clock.ts';
 import type { Verdict } from '../cluster/detection.ts';
+import { defaultLimits } from '../cluster/detection.ts';
 import type { Logger } from '../log.ts';
 import { accept, acknowledge, acknowledgeOperation, decline, revive } from '../mesos/calls.ts';
 import type { SchedulerEvent } from '../mesos/scheduler-api.ts';
@@ -285,6 +286,14 @@ function isNews(status: Status, previous: Status): boolean {
     status.semiSync.k !== previous.semiSync.k ||
     status.work?.outcome !== previous.work?.outcome ||
     status.work?.commandId !== previous.work?.commandId ||
-    status.backups.length !== previous.backups.length
+    status.backups.length !== previous.backups.length ||
+    hasBecomeOverdue(status, previous)
   );
+}
+
+/** A witness of death is complete: nobody waits for the next tick then. */
+function hasBecomeOverdue(status: Status, previous: Status): boolean {
+  const overdue = ({ heartbeatPending, probeFailing }: Status) =>
+    [heartbeatPending, probeFailing].filter((doubt) => doubt && doubt.forMs >= defaultLimits.commitDeadlineMs).length;
+  return overdue(status) > overdue(previous);
 }

@@ -217,8 +217,20 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
         measuredAt = clock.now();
         await measure().catch((error: unknown) => log.warn({ err: error }, 'a volume cannot be measured'));
       }
+      let isPast = false;
+      const look = () => {
+        if (isPast || isStopped) return;
+        isPast = true;
+        clock.clearTimeout(timer);
+        timer = clock.setTimeout(() => void next(), POLL_MS);
+      };
+      // An instance that hangs does not keep its doubts from being told: they grow meanwhile.
+      timer = clock.setTimeout(() => {
+        changed();
+        look();
+      }, POLL_MS);
       await refresh();
-      if (!isStopped) timer = clock.setTimeout(() => void next(), POLL_MS);
+      look();
     };
     void next();
     return () => {

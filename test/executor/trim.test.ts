@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { readdirSync } from 'node:fs';
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
@@ -102,6 +102,22 @@ test('a tail of DDL: CREATE, ALTER that copies, DROP', async () => {
   expect(status.work, old.launch.logs()).toMatchObject({ outcome: 'done' });
   await rejoin(on, old);
   expect(JSON.stringify(await checksums(old))).not.toContain('shop.created');
+});
+
+test('a backup volume that takes nothing: the tail is kept beside the data', async () => {
+  const old = await crashWithTail(on, insert(on, 2));
+  const { incarnation: before } = await old.status();
+  const place = join(volumeOf(old, 'backup'), 'tails');
+  rmSync(place, { recursive: true, force: true });
+  writeFileSync(place, 'not a directory');
+
+  const status = await trim(on, old, newIdentity());
+
+  expect(status.work, old.launch.logs()).toMatchObject({ outcome: 'done' });
+  expect(status.tails?.map(({ id }) => id)).toContain(before);
+  expect((await readTail(old, before, 'data')).text).toContain(`nobody acknowledged ${on.lastId}`);
+  rmSync(place);
+  await rejoin(on, old);
 });
 
 test('text of a client that looks like an event is not taken for one: refused, and cloned instead', async () => {
