@@ -35,7 +35,7 @@ export type Mutant =
   | 'trust-empty-volume'
   | 'keep-server-uuid'
   | 'forget-was-writable'
-  | 'writable-before-semi-sync'
+  | 'answer-before-acknowledged'
   | 'freeze-without-stop';
 
 export interface MemberOptions {
@@ -214,7 +214,8 @@ export class SimulatedMember {
         return this.#thaw();
       case 'catchUp': {
         const instance = this.#requireInstance();
-        await this.#waitExecuted(instance, command.gtidSet, command.timeoutMs, signal);
+        if (!this.options.mutants.has('promote-before-applied'))
+          await this.#waitExecuted(instance, command.gtidSet, command.timeoutMs, signal);
         return this.#holdings(instance);
       }
       case 'promote':
@@ -471,7 +472,8 @@ export class SimulatedMember {
     if (hasChannel && !mutants.has('promote-before-applied'))
       await this.#waitExecuted(instance, instance.data.received.text(), Math.max(0, deadline - clock.now()), signal);
     instance.isReplica = false;
-    if (!mutants.has('writable-before-semi-sync')) instance.setSource(command.k);
+    instance.ignoresAcknowledgements = mutants.has('answer-before-acknowledged');
+    instance.setSource(command.k);
     await this.#pause('statement', signal);
     if (!mutants.has('forget-was-writable')) this.#update({ wasWritable: true });
     this.#assertRuns(instance);
@@ -482,8 +484,6 @@ export class SimulatedMember {
     instance.isSuperReadOnly = false;
     instance.isReadOnly = false;
     instance.epoch = command.epoch;
-    if (mutants.has('writable-before-semi-sync'))
-      clock.setTimeout(() => instance.isAlive && instance.setSource(command.k), 2000);
     this.options.onWritable(instance);
     this.#promotedEpoch = command.epoch;
     this.#following = null;

@@ -91,6 +91,9 @@ export interface Servers {
   readonly random: Random;
   readonly at: Map<string, Instance>;
   nextTransaction: number;
+  /** Every GTID that was ever given: none is given twice (12). */
+  readonly issued: Set<string>;
+  onIssuedTwice(instance: Instance, gtid: string): void;
   /** A commit came through: somebody may be told OK. */
   onCommitted(instance: Instance, transaction: Transaction): void;
 }
@@ -136,6 +139,8 @@ export class Instance {
   #idle: (() => void)[] = [];
   #heardAt: number | null = null;
   applyMs = 2;
+  /** A planted fault: commits are answered without waiting. */
+  ignoresAcknowledgements = false;
 
   constructor(servers: Servers, place: { host: string; port: number; data: Data; owner: Instance['owner'] }) {
     this.servers = servers;
@@ -210,6 +215,9 @@ export class Instance {
     const { data, servers } = this;
     const key = what.isOurs ? `${data.serverUuid}:selvedge` : data.serverUuid;
     const n = data.flushed.highest(key) + 1;
+    const gtid = `${key}:${n}`;
+    if (servers.issued.has(gtid)) servers.onIssuedTwice(this, gtid);
+    servers.issued.add(gtid);
     servers.nextTransaction += 1;
     const { kind, epoch, value } = what;
     const transaction = { id: servers.nextTransaction, key, n, kind, at: servers.time.now(), epoch, value };
@@ -245,7 +253,7 @@ export class Instance {
       const index = data.committed;
       let count = 0;
       for (const position of this.#acknowledged.values()) if (position > index) count += 1;
-      if (count < this.k) return;
+      if (count < this.k && !this.ignoresAcknowledgements) return;
       const transaction = this.#enterEngine();
       const own = this.#waiting[0]?.index === index ? this.#waiting.shift() : undefined;
       if (own) {

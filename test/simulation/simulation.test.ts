@@ -2,8 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { findAnomaly, type RegisterOperation } from './register.ts';
 import { runSeed } from './simulation.ts';
 
-const seeds = 100;
-const parts = 4;
+const seeds = 60;
+const parts = 3;
 
 describe('the guarantees hold in worlds that go wrong', () => {
   for (let part = 0; part < parts; part++) {

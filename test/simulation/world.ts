@@ -57,6 +57,9 @@ export async function createWorld(options: {
     random: random.fork('servers'),
     at: new Map(),
     nextTransaction: 0,
+    issued: new Set(),
+    onIssuedTwice: ({ owner }, gtid) =>
+      checks.fail('G1', `member ${owner.ordinal} gave ${gtid} to a second transaction`),
     onCommitted: (instance, transaction) => checks.onCommitted(instance, transaction),
   };
   const checks = createChecks({ time, story, store, disks });
