@@ -17,7 +17,8 @@ const COPY_BYTES = 1024 * 1024;
 /** Of text; the binary log beside it is whole in any case. */
 const MAX_TEXT_BYTES = 64 * 1024 * 1024;
 const DECODE_TIMEOUT_MS = 5 * 60_000;
-const MAX_LISTED = 100;
+/** Every status carries them. */
+const MAX_LISTED = 20;
 const PARTIAL = '.partial';
 
 const file = z.object({ name: z.string(), bytes: z.number(), sha256: z.string() });
@@ -156,7 +157,7 @@ async function writeText(context: MemberContext, raw: string, target: string, si
   return isWhole;
 }
 
-/** Tails on both volumes, oldest first, at most the newest hundred. What cannot be read is passed over. */
+/** Tails on both volumes, oldest first, at most the newest twenty. What cannot be read is passed over. */
 export async function refreshTails(context: MemberContext): Promise<void> {
   const found: TailEntry[] = [];
   for (const volume of [context.volumes?.data, context.volumes?.backup]) {
