@@ -24,6 +24,8 @@ interface Loop {
   timer: unknown;
   pending: Promise<void> | null;
   pendingSince: number;
+  /** When the last commit was complete; null before the first. */
+  doneAt: number | null;
 }
 
 const loops = new WeakMap<MemberContext, Loop>();
@@ -44,6 +46,7 @@ export function startHeartbeat(
     timer: null,
     pending: null,
     pendingSince: 0,
+    doneAt: null,
   };
   loops.set(context, loop);
   run(context, loop);
@@ -68,7 +71,8 @@ function commitOnce(context: MemberContext, loop: Loop): Promise<void> {
   const { instance, beat } = loop;
   const atMs = context.clock.now();
   const pending = commitHeartbeat(instance.beat, { ...beat, atMs }, COMMIT_TIMEOUT_MS).then(() => {
-    if (!loop.isStopped) context.heartbeatAt = context.clock.now();
+    loop.doneAt = context.clock.now();
+    if (!loop.isStopped) context.heartbeatAt = loop.doneAt;
   });
   loop.pending = pending;
   loop.pendingSince = atMs;
@@ -80,10 +84,17 @@ function commitOnce(context: MemberContext, loop: Loop): Promise<void> {
   return pending;
 }
 
-/** For how long the commit under way has not completed; null when none is. */
-export function readPendingMs(context: MemberContext): number | null {
+/**
+ * For how long no commit has completed, when one has been under way for more than `newsMs`; else null. Counted from the
+ * last that did, since the pause between two of them is no sign of life; but never from longer ago than such a pause:
+ * an executor that was stopped itself knows nothing of the time before.
+ */
+export function readPendingMs(context: MemberContext, newsMs: number): number | null {
   const loop = loops.get(context);
-  return loop && !loop.isStopped && loop.pending !== null ? context.clock.now() - loop.pendingSince : null;
+  if (!loop || loop.isStopped || loop.pending === null) return null;
+  const now = context.clock.now();
+  if (now - loop.pendingSince < newsMs) return null;
+  return now - Math.max(loop.doneAt ?? loop.pendingSince, loop.pendingSince - INTERVAL_MS);
 }
 
 /** Sends no more heartbeats. One that waits goes on waiting: it ends with its acknowledgement or with mysqld. */

@@ -28,20 +28,26 @@ export function startProbe(context: MemberContext, changed: () => void): Probe {
   let isStopped = false;
   let timer: unknown;
   let probed: RunningInstance | null = null;
-  /** When the first of the probes that failed in a row began. */
+  /** `since`: when this instance answered last, at most a pause before the first of the probes that failed in a row. */
   let failing: { readonly since: number; readonly message: string } | null = null;
   let underWaySince: number | null = null;
+  let answeredAt: number | null = null;
 
   const probe = async (instance: RunningInstance) => {
     const began = clock.now();
-    if (probed !== instance) failing = null;
+    if (probed !== instance) {
+      failing = null;
+      answeredAt = null;
+    }
     probed = instance;
     underWaySince = began;
     const message = await login(context);
     underWaySince = null;
     if (probed !== context.instance) failing = null;
-    else if (message === null) failing = null;
-    else failing = { since: failing?.since ?? began, message };
+    else if (message === null) {
+      failing = null;
+      answeredAt = clock.now();
+    } else failing = { since: failing?.since ?? Math.max(answeredAt ?? began, began - INTERVAL_MS), message };
   };
   const next = async () => {
     const began = clock.now();

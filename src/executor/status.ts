@@ -107,11 +107,11 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
     return { ...replication, heardMsAgo: heardMsAgo + Math.max(0, clock.now() - factsAt) };
   };
   const readDoubts = (known: InstanceFacts): Pick<Status, 'heartbeatPending' | 'probeFailing'> => {
-    const forMs = readPendingMs(context);
+    const forMs = readPendingMs(context, NEWS_MS);
     const isAnswering = clock.now() - factsAt < ANSWER_MS;
     const waitsForAcknowledgement = isAnswering ? known.semiSync.waitingSessions > 0 : null;
     return {
-      heartbeatPending: forMs === null || forMs < NEWS_MS ? null : { forMs, waitsForAcknowledgement },
+      heartbeatPending: forMs === null ? null : { forMs, waitsForAcknowledgement },
       probeFailing: probe.read() ?? null,
     };
   };
