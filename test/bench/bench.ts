@@ -5,24 +5,27 @@
 import { parseArgs } from 'node:util';
 import { within } from '../demo/wait.ts';
 import { destroyInstances, testDistribution } from '../mysql/instance.ts';
-import { type Name, type Round, summarise } from './figures.ts';
+import { comparedNames, isCompared, loneNames, type Name, type Round, summarise } from './figures.ts';
 import { floorRounds } from './floor-rounds.ts';
 import { type Ours, startOurs } from './our-rounds.ts';
 
-const names = ['provision', 'failover', 'switchover'] as const;
 const usage = `npm run bench -- NAME [options]
 
-  provision   from the request to the first commit
-  failover    from the SIGKILL of the primary's mysqld to the first commit on another member
-  switchover  from the request to the first commit on another member
-  memory      resident memory of an executor, the control plane and a mysqld
+  provision      from the request to the first commit
+  failover       from the SIGKILL of the primary's mysqld to the first commit on another member
+  failover-stop  the same from its SIGSTOP: the deadline of detection and what comes after
+  switchover     from the request to the first commit on another member
+  rejoin         from the SIGKILL of the primary's mysqld until it serves again as a replica
+  memory         resident memory of an executor, the control plane and a mysqld
 
   --runs N     how often, 5 by default; medians are told
+  --saturated  failover: eight writers at full speed instead of a paced one
   --floor-only leave ours out
   --json       only the line of JSON on stdout
   --help       this text
 
-The last line is JSON: {"name","ours","floor","ratio","runs"}, milliseconds.
+The last line is JSON: {"name","ours","floor","ratio","runs"}, milliseconds; floor and ratio are null where there is
+no floor.
 `;
 
 const memoryLimitsMb = { executorMb: 90, controlPlaneMb: 200, mysqldMb: 350 } as const;
@@ -41,15 +44,18 @@ function readArguments(): Options | 'help' | null {
   try {
     const { values, positionals } = parseArgs({
       allowPositionals: true,
-      options: { runs: { type: 'string', default: '5' }, 'floor-only': flag, json: flag, help: flag },
+      options: { runs: { type: 'string', default: '5' }, saturated: flag, 'floor-only': flag, json: flag, help: flag },
     });
     if (values.help) return 'help';
-    const name = [...names, 'memory' as const].find((each) => each === positionals[0]);
+    const { saturated, 'floor-only': isFloorOnly } = values;
+    const wanted = saturated ? `${positionals[0]}-saturated` : positionals[0];
+    const name = [...comparedNames, ...loneNames, 'memory' as const].find((each) => each === wanted);
     const runs = Number(values.runs);
     if (!name || positionals.length !== 1) throw new Error('name what to measure');
     if (!Number.isInteger(runs) || runs < 1 || runs > runsMax) throw new Error(`--runs takes 1 to ${runsMax}`);
+    if (isFloorOnly && (name === 'memory' || !isCompared(name))) throw new Error(`there is no floor of ${name}`);
     const out = values.json ? process.stderr : process.stdout;
-    return { name, runs, isFloorOnly: values['floor-only'], say: (text) => void out.write(`${text}\n`) };
+    return { name, runs, isFloorOnly, say: (text) => void out.write(`${text}\n`) };
   } catch (error) {
     process.stderr.write(`${(error as Error).message}\n\n${usage}`);
     return null;
@@ -59,13 +65,12 @@ function readArguments(): Options | 'help' | null {
 async function measure(name: Name, { runs, say }: Options, ours: Ours | null): Promise<unknown> {
   const rounds: Round[] = [];
   for (let run = 1; run <= runs; run += 1) {
-    const floor = await within(floorRounds[name](), roundTimeoutMs, 'a round of the floor');
+    const floor = isCompared(name) ? await within(floorRounds[name](), roundTimeoutMs, 'a round of the floor') : null;
     const sample = ours ? await within(ours.rounds[name](), roundTimeoutMs, 'a round of ours') : floor;
+    if (sample === null) throw new Error('there is nothing to measure');
     rounds.push({ floor, ours: sample });
-    const told = ours ? `ours ${Math.round(sample.totalMs)} ms, ` : '';
-    say(
-      `  ${run}/${runs}  ${told}floor ${Math.round(floor.totalMs)} ms${sample.detail ? `   (${sample.detail})` : ''}`,
-    );
+    const told = [ours && `ours ${Math.round(sample.totalMs)} ms`, floor && `floor ${Math.round(floor.totalMs)} ms`];
+    say(`  ${run}/${runs}  ${told.filter(Boolean).join(', ')}${sample.detail ? `   (${sample.detail})` : ''}`);
   }
   const { result, lines } = summarise(name, rounds);
   say(`\n${name}, median of ${runs}`);

@@ -5,6 +5,16 @@ import { now } from '../demo/wait.ts';
 import { startWriter, type Writer } from '../demo/writer.ts';
 import type { Sample } from './figures.ts';
 
+/** How many write at once, and how fast each. */
+export interface Load {
+  readonly writers: number;
+  readonly ratePerSecond: number;
+}
+
+export const pacedLoad: Load = { writers: 1, ratePerSecond: 200 };
+/** As fast as commits come back. */
+export const saturatedLoad: Load = { writers: 8, ratePerSecond: Number.POSITIVE_INFINITY };
+
 export interface Target {
   readonly endpoints: Endpoints;
   readonly login: Login;
@@ -18,34 +28,49 @@ const settleMs = 500;
 const commitTimeoutMs = 30_000;
 let tables = 0;
 
-/** One paced writer with open connections to all members; the change; the first commit on another member. */
-export async function measureChange(target: Target, change: Change): Promise<Sample> {
-  tables += 1;
-  const writer = await startWriter({ ...target, table: `bench${tables}` });
+/** Starts the writers, calls `work` while they write, and stops them. Throws when one of them found a fault. */
+export async function underLoad<T>(
+  target: Target,
+  { writers: count, ratePerSecond }: Load,
+  work: (writers: readonly Writer[]) => Promise<T>,
+): Promise<T> {
+  const writers: Writer[] = [];
   try {
-    await writer.acknowledgedAfter(now() + settleMs, commitTimeoutMs);
+    for (let index = 0; index < count; index += 1) {
+      tables += 1;
+      writers.push(await startWriter({ ...target, table: `bench${tables}`, ratePerSecond }));
+    }
+    await Promise.all(writers.map((writer) => writer.acknowledgedAfter(now() + settleMs, commitTimeoutMs)));
+    const result = await work(writers);
+    const faults = writers.flatMap((writer) => writer.faults);
+    if (faults.length > 0) throw new Error(`the writers found faults: ${faults.join('; ')}`);
+    return result;
+  } finally {
+    await Promise.all(writers.map((writer) => writer.stop()));
+  }
+}
+
+/** Writers with open connections to all members; the change; the first commit on another member. */
+export function measureChange(target: Target, change: Change, load: Load = pacedLoad): Promise<Sample> {
+  return underLoad(target, load, async (writers) => {
     const old = target.endpoints.primary()?.ordinal ?? -1;
     const others = target.endpoints.all().filter(({ ordinal }) => ordinal !== old);
-    const first = writer.acknowledgedAfter(
-      0,
-      commitTimeoutMs,
-      others.map(({ ordinal }) => ordinal),
-    );
+    const ordinals = others.map(({ ordinal }) => ordinal);
+    const first = Promise.any(writers.map((writer) => writer.acknowledgedAfter(0, commitTimeoutMs, ordinals)));
     first.catch(() => {});
     const { at, ended } = await change();
     const committedAt = await first;
     const detail = await ended;
-    if (writer.faults.length > 0) throw new Error(`the writer found faults: ${writer.faults.join('; ')}`);
-    const brokenAt = findBreak(writer, at);
+    const brokenAt = findBreak(writers, at);
     return {
       totalMs: committedAt - at,
       workMs: brokenAt === null ? null : committedAt - brokenAt,
       ...(detail === undefined ? {} : { detail }),
     };
-  } finally {
-    await writer.stop();
-  }
+  });
 }
 
-const findBreak = ({ breaks }: Writer, after: number): number | null =>
-  breaks.find(({ at }) => at >= after)?.at ?? null;
+function findBreak(writers: readonly Writer[], after: number): number | null {
+  const found = writers.flatMap(({ breaks }) => breaks.find(({ at }) => at >= after)?.at ?? []);
+  return found.length === 0 ? null : Math.min(...found);
+}

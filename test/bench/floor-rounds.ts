@@ -3,13 +3,13 @@ import { realClock } from '../../src/clock.ts';
 import { connect } from '../../src/mysql/connection.ts';
 import { now } from '../demo/wait.ts';
 import { destroyInstances } from '../mysql/instance.ts';
-import { measureChange } from './contender.ts';
-import type { Name, Sample } from './figures.ts';
+import { type Load, measureChange, pacedLoad, saturatedLoad } from './contender.ts';
+import type { ComparedName, Sample } from './figures.ts';
 import { type Floor, failOverFloor, floorLogin, provisionFloor, switchFloorOver } from './floor.ts';
 
 const target = ({ endpoints, caPem }: Floor) => ({ endpoints, caPem, login: floorLogin });
 
-export const floorRounds: Record<Name, () => Promise<Sample>> = {
+export const floorRounds: Record<ComparedName, () => Promise<Sample>> = {
   async provision() {
     const startedAt = now();
     const floor = await provisionFloor();
@@ -21,15 +21,8 @@ export const floorRounds: Record<Name, () => Promise<Sample>> = {
     await destroyInstances();
     return { totalMs, workMs: null };
   },
-  async failover() {
-    const floor = await provisionFloor();
-    const sample = await measureChange(target(floor), async () => {
-      const { killedAt, ended } = failOverFloor(floor);
-      return { at: killedAt, ended: ended.then(() => undefined) };
-    });
-    await destroyInstances();
-    return sample;
-  },
+  failover: () => measureFailover(pacedLoad),
+  'failover-saturated': () => measureFailover(saturatedLoad),
   async switchover() {
     const floor = await provisionFloor();
     const sample = await measureChange(target(floor), async () => {
@@ -40,3 +33,14 @@ export const floorRounds: Record<Name, () => Promise<Sample>> = {
     return sample;
   },
 };
+
+async function measureFailover(load: Load): Promise<Sample> {
+  const floor = await provisionFloor();
+  const change = async () => {
+    const { killedAt, ended } = failOverFloor(floor);
+    return { at: killedAt, ended: ended.then(() => undefined) };
+  };
+  const sample = await measureChange(target(floor), change, load);
+  await destroyInstances();
+  return sample;
+}

@@ -6,10 +6,10 @@ import { createControlPlane } from '../demo/control-plane.ts';
 import { diagnose } from '../demo/diagnosis.ts';
 import type { Endpoints } from '../demo/endpoints.ts';
 import { removeRunDirectories } from '../demo/homes.ts';
-import { findMember, killProcess, readRssMb } from '../demo/processes.ts';
+import { findMember, killProcess, type Process, readRssMb, signalProcess } from '../demo/processes.ts';
 import { clusterBody, clusterName, waitGone, waitReady } from '../demo/steps.ts';
 import { now, waitFor } from '../demo/wait.ts';
-import { measureChange } from './contender.ts';
+import { type Load, measureChange, pacedLoad, saturatedLoad, underLoad } from './contender.ts';
 import type { Name, Sample } from './figures.ts';
 
 export interface Ours {
@@ -38,6 +38,18 @@ export async function startOurs(signal: AbortSignal): Promise<Ours> {
     await waitReady(api, signal);
     return cluster;
   };
+  const failOver = async (name: 'SIGKILL' | 'SIGSTOP', load: Load) => {
+    const { id, ...target } = await getCluster();
+    await api.releaseCooldown(clusterName);
+    const { primary, epoch } = await api.cluster(clusterName);
+    const change = async () => {
+      const mysqld = getMysqld(id, primary);
+      const at = now();
+      signalProcess(mysqld, name);
+      return { at, ended: describeChange(api, epoch, at) };
+    };
+    return measureChange(target, change, load);
+  };
   const destroy = async () => {
     cluster?.stopWatching();
     await plane.destroy(removeRunDirectories);
@@ -60,16 +72,19 @@ export async function startOurs(signal: AbortSignal): Promise<Ours> {
         await waitGone(api, signal);
         return { totalMs, workMs: null, detail };
       },
-      async failover() {
+      failover: () => failOver('SIGKILL', pacedLoad),
+      'failover-saturated': () => failOver('SIGKILL', saturatedLoad),
+      'failover-stop': () => failOver('SIGSTOP', pacedLoad),
+      async rejoin() {
         const { id, ...target } = await getCluster();
         await api.releaseCooldown(clusterName);
-        const { primary, epoch } = await api.cluster(clusterName);
-        return measureChange(target, async () => {
-          const { mysqld } = findMember(id, primary ?? -1) ?? {};
-          if (!mysqld) throw new Error('no mysqld of the primary runs');
+        const known = new Set((await api.rebuilds(clusterName)).map((each) => each.id));
+        const { primary } = await api.cluster(clusterName);
+        return underLoad(target, pacedLoad, async () => {
+          const mysqld = getMysqld(id, primary);
           const at = now();
           killProcess(mysqld);
-          return { at, ended: describeChange(api, epoch, at) };
+          return waitRejoined({ api, ordinal: primary ?? -1, at, known });
         });
       },
       async switchover() {
@@ -110,6 +125,31 @@ async function createCluster(api: Api): Promise<{ cluster: Cluster; totalMs: num
   const totalMs = now() - startedAt;
   await session.close();
   return { cluster: { id, login, caPem: login.caCertPem, endpoints, stopWatching: stop }, totalMs };
+}
+
+function getMysqld(clusterId: string, ordinal: number | null): Process {
+  const { mysqld } = findMember(clusterId, ordinal ?? -1) ?? {};
+  if (!mysqld) throw new Error(`no mysqld of member ${ordinal} runs`);
+  return mysqld;
+}
+
+interface Rejoin {
+  readonly api: Api;
+  readonly ordinal: number;
+  /** When it was killed. */
+  readonly at: number;
+  /** Rebuilds of before. */
+  readonly known: ReadonlySet<string>;
+}
+
+/** Until the member has caught up and serves, by the event that says so; tells the way. */
+async function waitRejoined({ api, ordinal, at, known }: Rejoin): Promise<Sample> {
+  const joined = await waitFor({ what: `member ${ordinal} to be back`, timeoutMs: 60_000 }, async () =>
+    (await api.events(100)).find((each) => each.kind === 'member.joined' && each.ordinal === ordinal && each.at > at),
+  );
+  const rebuild = (await api.rebuilds(clusterName)).find((each) => each.member === ordinal && !known.has(each.id));
+  const detail = rebuild ? `${rebuild.way}: ${rebuild.message ?? rebuild.state}` : 'as it was';
+  return { totalMs: joined.at - at, workMs: null, detail };
 }
 
 /** The steps as the API tells them, as milliseconds since `at`. */
