@@ -97,6 +97,7 @@ async function strikeOnce(world: World, strike: Strike, random: StrikeRandom): P
     detail = await strike.strike(world, random);
     if (cooldownUntil !== null) detail += ', in the cooldown';
     await settle(world);
+    detail += await describeChanges(world, startedAt);
     const hasChanged = world.seen.epoch !== epoch;
     if (hasChanged && changesPrimary === 'no') fault = `the primary changed: epoch ${epoch} to ${world.seen.epoch}`;
     if (!hasChanged && changesPrimary === 'yes' && cooldownUntil === null) fault = 'the primary did not change';
@@ -108,6 +109,19 @@ async function strikeOnce(world: World, strike: Strike, random: StrikeRandom): P
   const endedAt = now();
   const gapMs = Math.max(...world.writers.map((writer) => writer.longestGapMs(startedAt, endedAt)));
   return { name, detail, gapMs, tookMs: Math.round(endedAt - startedAt), fault };
+}
+
+/** What became of the primary meanwhile. */
+async function describeChanges({ api }: World, since: number): Promise<string> {
+  const changes = (await api.failovers(clusterName)).filter((each) => each.startedAt >= since - 1);
+  return changes
+    .reverse()
+    .map(({ kind, outcome, startedAt, endedAt, refusal, steps }) => {
+      const last = steps.at(-1)?.name ?? 'begun';
+      const end = endedAt === null ? last : `${refusal?.code ?? last} after ${endedAt - startedAt} ms`;
+      return ` [${Math.round(startedAt - since)} ms: ${kind} ${outcome}, ${end}]`;
+    })
+    .join('');
 }
 
 async function tellStory({ plane, api }: Stage, say: (text: string) => void): Promise<void> {
