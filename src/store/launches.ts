@@ -131,6 +131,12 @@ function get(store: Store, taskId: string): LaunchRow {
   return row;
 }
 
+/** The token is decrypted when it is asked for: rows are read at every look, tokens once in a connection's life. */
 function open(store: Store, { sealedToken, ...row }: z.output<typeof storedLaunch>): LaunchRow {
-  return { ...row, token: unseal(store.key, `launch:${row.taskId}`, sealedToken) };
+  return {
+    ...row,
+    get token() {
+      return unseal(store.key, `launch:${row.taskId}`, sealedToken);
+    },
+  };
 }

@@ -48,23 +48,43 @@ function parseRow<S extends z.ZodType>(schema: S, row: Row): z.output<S> {
   return schema.parse(fields);
 }
 
+const fieldNames = new Map<string, string>();
+
+/** There are as many as columns; every row of every look asks for them. */
 function toField(column: string): string {
-  return column.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+  const known = fieldNames.get(column);
+  if (known !== undefined) return known;
+  const field = column.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+  fieldNames.set(column, field);
+  return field;
 }
 
-/** A TEXT column that holds JSON of this shape. */
+/** Rows are read far more often than they change: so many texts of a column are remembered with their values. */
+const JSON_REMEMBERED_MAX = 2_000;
+
+/** A TEXT column that holds JSON of this shape. Values are shared between rows with the same text: never change them. */
 export function json<S extends z.ZodType>(schema: S) {
-  return z
-    .string()
-    .transform((text, context): unknown => {
-      try {
-        return JSON.parse(text);
-      } catch {
-        context.addIssue({ code: 'custom', message: 'is not JSON' });
-        return z.NEVER;
-      }
-    })
-    .pipe(schema);
+  const known = new Map<string, z.output<S>>();
+  return z.string().transform((text, context): z.output<S> => {
+    const remembered = known.get(text);
+    if (remembered !== undefined) return remembered;
+    const parsed = schema.safeParse(parseJson(text));
+    if (!parsed.success) {
+      context.addIssue({ code: 'custom', message: `is not JSON of the right shape: ${parsed.error.message}` });
+      return z.NEVER;
+    }
+    if (known.size >= JSON_REMEMBERED_MAX) known.clear();
+    known.set(text, parsed.data);
+    return parsed.data;
+  });
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 /** `?, ?, ?` for an IN list. */

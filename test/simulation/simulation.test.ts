@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { findAnomaly, type RegisterOperation } from './register.ts';
 import { runSeed } from './simulation.ts';
 
-const seeds = 60;
+const seeds = 24;
 const parts = 3;
 
 describe('the guarantees hold in worlds that go wrong', () => {
