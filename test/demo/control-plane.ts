@@ -18,6 +18,8 @@ export interface ControlPlane {
   readonly masterUrl: string;
   readonly dataDir: string;
   readonly logFile: string;
+  /** Work directories of the agents, in their order. */
+  readonly agentDirs: readonly string[];
   /** Of the process that runs now. */
   pid(): number;
   /** Starts it (again) on the same directory and ports; resolves when it is connected to its Mesos. */
@@ -60,6 +62,9 @@ export async function createControlPlane({ agents, more = [], signal }: ControlP
     masterUrl: `http://127.0.0.1:${masterPort}`,
     dataDir,
     logFile,
+    agentDirs: Array.from({ length: agents }, (_, index) =>
+      join(dataDir, 'mesos', 'agents', `${subnet}.${firstAgentHost + index}-${agentPort}`),
+    ),
     pid: () => child?.pid ?? -1,
     async start() {
       const options = { agents, 'data-dir': dataDir, port: apiPort, 'master-port': masterPort, subnet };

@@ -18,6 +18,10 @@ export interface FireOptions {
   readonly say: (text: string) => void;
   /** Names of strikes to choose from; all by default. */
   readonly only?: string | undefined;
+  /** Data disks of their own, to be frozen and filled; where that is not allowed it is told and left out. */
+  readonly withDisks: boolean;
+  /** Story and logs, also when all is well. */
+  readonly withStory?: boolean;
 }
 
 export interface Blow {
@@ -44,7 +48,8 @@ const keepCooldownChance = 0.15;
 /** Leaves nothing running. Logs of a run that failed are kept, and `say` tells where. */
 export async function runFire(options: FireOptions): Promise<FireResult> {
   const { seed, say, signal } = options;
-  const stage = await createStage(signal);
+  const noDisks = (why: string) => say(`  No disk can be frozen or filled here: ${why}`);
+  const stage = await createStage(signal, options.withDisks ? noDisks : null);
   const blows: Blow[] = [];
   let checks: readonly Check[] = [];
   let isGood = false;
@@ -56,11 +61,12 @@ export async function runFire(options: FireOptions): Promise<FireResult> {
   } catch (error) {
     for (let each = error; each instanceof Error; each = each.cause) say(`  ${each.message}`);
   } finally {
-    if (!isGood) await tellStory(stage, say);
+    if (!isGood || options.withStory) await tellStory(stage, say);
     for (const end of stage.ends.reverse()) await end();
     await stage.plane.destroy((dataDir) => {
       removeRunDirectories(dataDir);
-      if (!isGood) keepLogs(dataDir, seed, say);
+      if (!isGood || options.withStory) keepLogs(dataDir, seed, say);
+      stage.disks?.unmount();
     });
   }
   return { seed, blows, checks, isGood };
@@ -71,7 +77,7 @@ async function strikeOn(world: World, { seconds, seed, say, only }: FireOptions,
   const startedAt = now();
   const endsAt = startedAt + seconds * 1000;
   await settle(world);
-  for (const strike of drawStrikes(random.fork('order'))) {
+  for (const strike of drawStrikes(random.fork('order'), world.disks !== null)) {
     if (now() >= endsAt) return;
     if (only !== undefined && !strike.name.includes(only)) continue;
     const blow = await strikeOnce(world, strike, random.fork(`strike ${blows.length}`));

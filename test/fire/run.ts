@@ -7,6 +7,8 @@ const usage = `npm run test:fire -- [options]
   --seconds N  how long to strike, 60 by default; provisioning and judgement come on top
   --seed N     order and times of the strikes; drawn when it is not given
   --only TEXT  only strikes whose name holds this
+  --disks      with data disks that are frozen and filled: loop devices, so only for root
+  --story      tell the events of a run that is well, too, and keep its logs
   --help       this text
 
 Exit codes: 0 all holds, 1 something does not, 2 wrong use.
@@ -20,20 +22,23 @@ interface Arguments {
   readonly seconds: number;
   readonly seed: number;
   readonly only: string | undefined;
+  readonly withDisks: boolean;
+  readonly withStory: boolean;
   readonly help: boolean;
 }
 
 function readArguments(): Arguments | null {
   const text = { type: 'string' } as const;
+  const flag = { type: 'boolean', default: false } as const;
   try {
     const { values } = parseArgs({
-      options: { seconds: text, seed: text, only: text, help: { type: 'boolean', default: false } },
+      options: { seconds: text, seed: text, only: text, disks: flag, story: flag, help: flag },
     });
     const seconds = Number(values.seconds ?? 60);
     const seed = Number(values.seed ?? Math.floor(Math.random() * 1e6));
     if (!(seconds >= 1 && seconds <= secondsMax)) throw new Error(`--seconds takes 1 to ${secondsMax}`);
     if (!Number.isInteger(seed) || seed < 0) throw new Error('--seed takes a whole number');
-    return { seconds, seed, only: values.only, help: values.help };
+    return { seconds, seed, only: values.only, withDisks: values.disks, withStory: values.story, help: values.help };
   } catch (error) {
     process.stderr.write(`${(error as Error).message}\n\n${usage}`);
     return null;

@@ -22,6 +22,7 @@ export interface Strike {
 /** Detection takes 8 s; a stopped process that nobody ended by then is let go. */
 const stoppedMs = 15_000;
 const workTimeoutMs = 60_000;
+const frozenMs = 20_000;
 
 function kill(world: World, ordinals: readonly number[]): string {
   const targets = ordinals.map((ordinal) => findMysqld(world, ordinal));
@@ -405,19 +406,48 @@ const ofData: readonly Strike[] = [
   },
 ];
 
-export const strikes: readonly Strike[] = [
-  ...ofMysqld,
-  ...ofExecutors,
-  ...ofControlPlane,
-  ...ofMesos,
-  ...byHand,
-  ...ofData,
+const ofDisks: readonly Strike[] = [
+  {
+    name: "primary's data disk frozen",
+    changesPrimary: 'yes',
+    strike: async (world) => {
+      const { epoch, primary } = await look(world);
+      const path = world.homes[primary ?? 0]?.dataDir ?? '';
+      world.disks?.freeze(path);
+      const { signal } = world;
+      try {
+        const hasChanged = async () => (await look(world)).epoch > epoch;
+        await waitFor({ what: 'another primary', timeoutMs: frozenMs, signal }, hasChanged);
+      } finally {
+        world.disks?.thaw(path);
+      }
+      return `member ${primary}`;
+    },
+  },
+  {
+    name: "replica's data disk full",
+    changesPrimary: 'no',
+    strike: async (world, random) => {
+      const ordinal = random.pick(replicasOf(await look(world)));
+      const path = world.homes[ordinal]?.dataDir ?? '';
+      world.disks?.fill(path);
+      const ms = random.between(3000, 8000);
+      try {
+        await pause(world, ms);
+      } finally {
+        world.disks?.empty(path);
+      }
+      return `member ${ordinal}, ${ms} ms`;
+    },
+  },
 ];
 
+const strikes: readonly Strike[] = [...ofMysqld, ...ofExecutors, ...ofControlPlane, ...ofMesos, ...byHand, ...ofData];
+
 /** Every strike once in an order of the seed's, then again in another one. */
-export function* drawStrikes(random: Random): Generator<Strike> {
+export function* drawStrikes(random: Random, withDisks: boolean): Generator<Strike> {
   for (;;) {
-    const deck = [...strikes];
+    const deck = [...strikes, ...(withDisks ? ofDisks : [])];
     while (deck.length > 0) yield* deck.splice(random.between(0, deck.length - 1), 1);
   }
 }

@@ -7,12 +7,14 @@ import { findMember, type Process } from '../demo/processes.ts';
 import { clusterBody, clusterName, type Story, waitReady } from '../demo/steps.ts';
 import { now, waitFor } from '../demo/wait.ts';
 import { startWriter, type Writer } from '../demo/writer.ts';
+import { type Disks, mountDisks } from './disks.ts';
 import { type Register, startRegister } from './register.ts';
 
 const writerCount = 3;
 const rowsPerSecond = 40;
 const readyTimeoutMs = 120_000;
 const ackTimeoutMs = 30_000;
+const lagMaxMs = 5_000;
 /** Ready is seen twice with this between: a fault that was just struck may not be known yet. */
 const settleMs = 300;
 
@@ -21,11 +23,14 @@ export interface World extends Story {
   readonly register: Register;
   readonly homes: readonly Home[];
   readonly caPem: string;
+  /** null where none can be mounted. */
+  readonly disks: Disks | null;
   /** The newest look at the cluster; kept while the API is away. */
   seen: ClusterAnswer;
 }
 
 export interface Stage {
+  readonly disks: Disks | null;
   readonly plane: ControlPlane;
   readonly api: Api;
   readonly signal: AbortSignal;
@@ -33,14 +38,25 @@ export interface Stage {
   readonly ends: (() => Promise<unknown> | unknown)[];
 }
 
-export async function createStage(signal: AbortSignal): Promise<Stage> {
+/** Of the local Mesos: the fourth agent has no MOUNT disks. */
+const agentsWithMounts = 3;
+
+/** `noDisks` is told why no disk can be frozen or filled. */
+export async function createStage(signal: AbortSignal, noDisks: ((why: string) => void) | null): Promise<Stage> {
   const plane = await createControlPlane({ agents: 4, more: ['--faults'], signal });
-  return { plane, api: createApiClient(plane.apiUrl), signal, ends: [] };
+  let disks: Disks | null = null;
+  try {
+    if (noDisks) disks = mountDisks(plane, agentsWithMounts);
+  } catch (error) {
+    noDisks?.((error as Error).message.split('\n')[0] ?? '');
+  }
+  return { disks, plane, api: createApiClient(plane.apiUrl), signal, ends: [] };
 }
 
 /** Everything runs and writes when it resolves. What it started is in `stage.ends`. */
 export async function startWorld(stage: Stage): Promise<World> {
-  const { plane, api, signal, ends } = stage;
+  const { plane, api, signal, ends, disks } = stage;
+  ends.push(() => disks?.calm());
   await plane.start();
   const { id: clusterId, credentials: login } = await api.create(clusterBody);
   const seen = await waitReady(api, signal);
@@ -59,7 +75,7 @@ export async function startWorld(stage: Stage): Promise<World> {
   ends.push(() => register.stop());
   const [writer] = writers as [Writer];
   const story = { plane, api, endpoints, writer, login, clusterId, signal, settleMs };
-  return { ...story, writers, register, caPem, homes, seen };
+  return { ...story, writers, register, caPem, disks, homes, seen };
 }
 
 /** The cluster as it is, or as it was last seen. */
@@ -108,6 +124,10 @@ export async function settle(world: World): Promise<void> {
       world.seen.members.every(({ ordinal }) => findMysqld(world, ordinal) !== null),
     );
     world.seen = await waitReady(api, signal, readyTimeoutMs);
+    // MySQL itself looks only once a minute whether a full disk has room again.
+    await waitFor({ what: 'replicas without lag', timeoutMs: readyTimeoutMs, signal }, async () =>
+      (await look(world)).members.every(({ role, lagMs }) => role !== 'replica' || (lagMs ?? lagMaxMs) < lagMaxMs),
+    );
     const at = now();
     const goOn = world.writers.map((writer) => writer.acknowledgedAfter(at, ackTimeoutMs));
     await Promise.all([...goOn, world.register.goesOnAfter(at, ackTimeoutMs)]);
