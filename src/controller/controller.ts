@@ -11,7 +11,7 @@ import { accept, acknowledge, acknowledgeOperation, decline, revive } from '../m
 import type { SchedulerEvent } from '../mesos/scheduler-api.ts';
 import type { SchedulerClient, SchedulerHandlers } from '../mesos/scheduler-client.ts';
 import { listClusters } from '../store/clusters.ts';
-import { setFrameworkId } from '../store/leadership.ts';
+import { isLeading, setFrameworkId } from '../store/leadership.ts';
 import type { BundleRow, ClusterSecrets, Leader } from '../store/rows.ts';
 import type { Store } from '../store/store.ts';
 import { createAudits } from './audit.ts';
@@ -216,6 +216,7 @@ export function createController(options: ControllerOptions): Controller {
 
   async function tick(): Promise<void> {
     try {
+      if (!(await isLeading(store, leader))) return options.onEnd(new Error('a newer leader took over'));
       await ensureLoops();
       context.market.sweep();
       await reconciler.tick(scheduler.isConnected);

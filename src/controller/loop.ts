@@ -38,6 +38,8 @@ export function startLoop(context: Context, clusterId: string, onView: (view: Cl
     backup: provideBackup(context),
     rebuild: provideRebuild(context),
   };
+  /** Machines that came to their end; a member that is gone has no more work, whatever its row says. */
+  const ended = new Set<string>();
   let isDone = false;
   let isStopped = false;
   let isTicking = false;
@@ -47,12 +49,13 @@ export function startLoop(context: Context, clusterId: string, onView: (view: Cl
   let wasWhole: boolean | null = null;
 
   function ensureMachine(key: string, logic: AnyActorLogic, input: unknown): void {
-    if (machines.has(key)) return;
+    if (machines.has(key) || ended.has(key)) return;
     const actor = createActor(logic, { input: input as never, clock: context.clock as never });
     machines.set(key, actor);
     actor.subscribe({
       complete: () => {
         machines.delete(key);
+        if (key.startsWith('member.')) ended.add(key);
         wake();
       },
       error: (error) => {

@@ -1,6 +1,6 @@
 /**
  * The executor's own probe: once a second a fresh login over the socket and SELECT 1, with a deadline of one second.
- * Persistent sessions say nothing about logins (mysql.md, finding 2), and a stopped process answers neither. The account
+ * Persistent sessions say nothing about logins, and a stopped process answers neither. The account
  * has CONNECTION_ADMIN: MySQL keeps one more connection for it when the clients have taken all others.
  */
 import type { Status } from '../channel/protocol.ts';

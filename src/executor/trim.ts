@@ -1,5 +1,5 @@
 /**
- * Rejoin by trimming (mysql.md, finding 11). With AFTER_SYNC a commit that waits for its acknowledgement stands in the
+ * Rejoin by trimming. With AFTER_SYNC a commit that waits for its acknowledgement stands in the
  * binary log and is only prepared in InnoDB. Cut the log before the first restart, and crash recovery rolls it back.
  * Rules:
  * - Only of a held instance: its process was reaped, and the volume's lock is ours while files change.

@@ -35,6 +35,7 @@ export const memberDeadlinesMs = {
   stopping: 180_000,
   releasing: 60_000,
   backingOff: 120_000,
+  retry: 1000,
 } as const;
 
 export const memberMachine = setup({
@@ -161,10 +162,12 @@ export const memberMachine = setup({
         src: 'backOff',
         input: ({ context }) => context,
         onDone: 'resuming',
-        onError: 'resuming',
+        onError: 'waiting',
       },
       after: { backingOff: 'resuming' },
     },
+    // Even the pause could not be noted (the store is away, or a newer leader took over): never at once again.
+    waiting: { after: { retry: 'resuming' } },
     gone: { entry: { type: 'recordPhase', params: { phase: 'gone' } }, type: 'final' },
   },
 });

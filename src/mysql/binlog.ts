@@ -1,6 +1,6 @@
 /**
  * Binary logs of a data directory whose mysqld is down: where the transactions begin that another member lacks
- * (mysql.md, finding 11). mysqlbinlog decodes GTIDs, tags included; the chain of event headers is walked beside it,
+ *. mysqlbinlog decodes GTIDs, tags included; the chain of event headers is walked beside it,
  * because text of clients (a DDL statement, a comment) is printed too and could look like an event.
  */
 import { spawn } from 'node:child_process';

@@ -2,7 +2,7 @@
  * The first step of a switchover: read-only for everybody, within a time. `super_read_only = ON` waits for running
  * writes, LOCK TABLES and commits, and lets no new ones begin. Running writers get until `maxPauseMs`; then the sessions
  * that hold it up are killed, and it has two more seconds. A commit that waits for an acknowledgement is not freed by a
- * KILL: its client is dropped without an OK, and the pause is given up (mysql.md, finding 6).
+ * KILL: its client is dropped without an OK, and the pause is given up.
  */
 import { type Clock, delay } from '../clock.ts';
 import { ownUser } from './accounts.ts';

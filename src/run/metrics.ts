@@ -2,6 +2,7 @@
 import type { Clock } from '../clock.ts';
 import type { Controller } from '../controller/controller.ts';
 import { isRunning } from '../controller/gather.ts';
+import { type Rehearsal, rehearse } from '../controller/plan.ts';
 
 type Sample = readonly [labels: Record<string, string>, value: number];
 
@@ -16,6 +17,12 @@ export function createMetrics(controller: Controller, clock: Clock): () => strin
       members.flatMap(({ member, labels }) => {
         const found = value(member);
         return found === null ? [] : [[labels, found] as const];
+      });
+    const outlook = (value: (rehearsal: Rehearsal) => number | null): Sample[] =>
+      views.flatMap((view) => {
+        const rehearsal = rehearse(view);
+        const found = rehearsal && value(rehearsal);
+        return found === null ? [] : [[{ cluster: view.cluster.name }, found] as const];
       });
     return [
       metric('selvedge_up_seconds', 'gauge', 'Seconds since this process leads.', [
@@ -59,6 +66,24 @@ export function createMetrics(controller: Controller, clock: Clock): () => strin
         'gauge',
         'Used on the backup volume.',
         each((member) => member.status?.volumes.backup?.usedMb ?? null),
+      ),
+      metric(
+        'selvedge_failover_ready',
+        'gauge',
+        '1 while somebody would follow if the primary died now.',
+        outlook((rehearsal) => (rehearsal.refusal ? 0 : 1)),
+      ),
+      metric(
+        'selvedge_failover_predicted_seconds',
+        'gauge',
+        'Estimate of a failover that began now.',
+        outlook((rehearsal) => (rehearsal.predictedMs === null ? null : rehearsal.predictedMs / 1000)),
+      ),
+      metric(
+        'selvedge_failover_could_lose',
+        'gauge',
+        'Transactions that a failover could lose now.',
+        outlook((rehearsal) => rehearsal.couldLose),
       ),
       metric('selvedge_orphans', 'gauge', 'Reservations with our label and no row.', [
         [{}, controller.orphans().length],

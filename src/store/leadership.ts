@@ -18,6 +18,12 @@ export function lead(store: Store, holder: string): Promise<Leader> {
   });
 }
 
+/** False as soon as a newer leader took over. */
+export async function isLeading(store: Store, leader: Leader): Promise<boolean> {
+  const row = findRow(store, z.object({ token: z.number() }), "SELECT token FROM leadership WHERE id = 'only'");
+  return row?.token === leader.token;
+}
+
 /** The framework id that Mesos gave us, null before the first subscription. */
 export async function getFrameworkId(store: Store): Promise<string | null> {
   return findSetting(store, 'framework_id');

@@ -1,7 +1,6 @@
 /** Everything around the program, put together: time, net, disks, Mesos, executors, servers, the store's one database. */
 import { join } from 'node:path';
 import type { ClusterSpec } from '../../src/cluster/types.ts';
-import type { Fork } from '../../src/mesos/local/core/agent-state.ts';
 import { insertCluster } from '../../src/store/clusters.ts';
 import { openStore, type Store } from '../../src/store/store.ts';
 import { type Checks, createChecks } from './checks.ts';
@@ -13,7 +12,7 @@ import type { Servers } from './mysql.ts';
 import { createNet, type Net } from './net.ts';
 import type { Random } from './random.ts';
 import { createStory, type Story } from './story.ts';
-import { createTime, type Process, type Time } from './time.ts';
+import { createTime, type Time } from './time.ts';
 
 const sqlDir = join(import.meta.dirname, '..', '..', 'sql');
 const startOfTime = 1_800_000_000_000;
@@ -145,8 +144,6 @@ export async function createWorld(options: {
     },
   };
 }
-
-export type { Fork, Process };
 
 export async function addCluster(
   world: World,
