@@ -12,6 +12,11 @@ export interface OptionSpec {
   readonly help: string;
 }
 
+export const untestedOption: OptionSpec = {
+  type: 'boolean',
+  help: 'members may run another MySQL series than the tested 9.7',
+};
+
 /** The text of `--help`, from the same table that parses. */
 export function usage(command: string, about: string, specs: Readonly<Record<string, OptionSpec>>): string {
   const rows = Object.entries(specs).map(

@@ -12,6 +12,7 @@ import {
   readSecretFile,
   readTokensFile,
   UsageError,
+  untestedOption,
   usage,
 } from './options.ts';
 import { startScheduler } from './scheduler.ts';
@@ -39,6 +40,7 @@ const specs: Record<string, OptionSpec> = {
   'proxy-host': { type: 'string', value: 'HOST', help: 'where teams reach `selvedge proxy` (default 127.0.0.1)' },
   'tokens-file': { type: 'string', value: 'FILE', help: 'JSON: [{"name","sha256","role": viewer|team|operator}]' },
   'log-level': { type: 'string', value: 'LEVEL', help: 'debug, info, warn, error (default info)' },
+  'allow-untested-version': untestedOption,
   help: { type: 'boolean', help: 'this text' },
 };
 
@@ -66,6 +68,7 @@ const schema = z.strictObject({
   'api-port': portOption(7070),
   'service-ports': portRangeOption.optional(),
   'proxy-host': z.string().min(1).max(255).default('127.0.0.1'),
+  'allow-untested-version': z.boolean().default(false),
   'tokens-file': z.string({ error: 'is needed: nobody may use the API without a token' }),
   'log-level': z.enum(['debug', 'info', 'warn', 'error']).default('info'),
 });
@@ -97,7 +100,10 @@ export async function runScheduler(argv: readonly string[]): Promise<number> {
         uris: options['executor-uri'].map((value) => ({ value, extract: /\.(tgz|tar\.gz|zip)$/.test(value) })),
         user: options['framework-user'] ?? null,
         // Below the sandbox, which is the executor's working directory.
-        environment: executorRuntime('cache'),
+        environment: {
+          ...executorRuntime('cache'),
+          ...(options['allow-untested-version'] ? { SELVEDGE_ALLOW_UNTESTED_VERSION: '1' } : {}),
+        },
       },
       api: {
         address: options['api-address'],

@@ -8,7 +8,7 @@ import { executorRuntime } from '../executor/runtime.ts';
 import { createLogger } from '../log.ts';
 import { untilSignal } from './lifetime.ts';
 import { localSchema, localSpecs, startLocal } from './local.ts';
-import { type OptionSpec, portOption, portRangeOption, readOptions, usage } from './options.ts';
+import { type OptionSpec, portOption, portRangeOption, readOptions, untestedOption, usage } from './options.ts';
 import { startScheduler } from './scheduler.ts';
 
 const specs: Record<string, OptionSpec> = {
@@ -18,6 +18,7 @@ const specs: Record<string, OptionSpec> = {
   'proxy-host': { type: 'string', value: 'HOST', help: 'where teams reach `selvedge proxy` (default 127.0.0.1)' },
   'stop-members': { type: 'boolean', help: 'at the end also stop what was launched; volumes stay' },
   json: { type: 'boolean', help: 'one line of JSON on stdout when it is up' },
+  'allow-untested-version': untestedOption,
   help: { type: 'boolean', help: 'this text' },
 };
 
@@ -28,6 +29,7 @@ const schema = z.strictObject({
   'proxy-host': z.string().min(1).max(255).default('127.0.0.1'),
   'stop-members': z.boolean().default(false),
   json: z.boolean().default(false),
+  'allow-untested-version': z.boolean().default(false),
 });
 
 const twoWeeksSeconds = 14 * 24 * 3600;
@@ -55,7 +57,7 @@ export async function runUp(argv: readonly string[]): Promise<number> {
         secret: null,
         failoverTimeoutSeconds: twoWeeksSeconds,
       },
-      executorCommand: localExecutorCommand(),
+      executorCommand: localExecutorCommand(options['allow-untested-version']),
       // Loopback and this machine's own users: the local mode asks for no token.
       ...(options['service-ports'] ? { servicePorts: options['service-ports'] } : {}),
       proxyHost: options['proxy-host'],
@@ -76,7 +78,7 @@ export async function runUp(argv: readonly string[]): Promise<number> {
 }
 
 /** The agent gives nothing but the documented environment: the command names this very Node and this very program. */
-function localExecutorCommand(): ExecutorCommand {
+function localExecutorCommand(allowsUntested: boolean): ExecutorCommand {
   const root = resolve(import.meta.dirname, '..', '..');
   const cacheDir = join(root, '.cache', 'mysql');
   const home = process.env['SELVEDGE_MYSQL_HOME'];
@@ -87,6 +89,7 @@ function localExecutorCommand(): ExecutorCommand {
     environment: {
       SELVEDGE_CACHE_DIR: cacheDir,
       ...(home ? { SELVEDGE_MYSQL_HOME: home } : {}),
+      ...(allowsUntested ? { SELVEDGE_ALLOW_UNTESTED_VERSION: '1' } : {}),
       ...executorRuntime(join(root, '.cache', 'node')),
     },
   };
