@@ -20,7 +20,7 @@ import { cooldownMs } from './automation.ts';
 import { type Context, emit } from './context.ts';
 import { type ClusterView, gather, isRunning, type MemberView, proofOfEnd } from './gather.ts';
 import { judge } from './judge.ts';
-import { readyReplicas } from './plan.ts';
+import { readyReplicas, unreadyReplicas } from './plan.ts';
 import { lookUntil } from './wakes.ts';
 
 const timeoutsMs = {
@@ -237,12 +237,12 @@ async function demote(context: Context, work: Work): Promise<void> {
 /** Preflight: nothing is touched when the answer is known to be no. */
 function assertCandidateReady(view: ClusterView, row: FailoverRow): void {
   const ready = readyReplicas(view, row.fromPrimary).map((member) => member.ordinal);
+  const reasons = unreadyReplicas(view, row.fromPrimary);
   if (row.candidate !== null && !ready.includes(row.candidate)) {
-    throw new Refusal('CANDIDATE_NOT_READY', `member ${row.candidate} is not a voter that runs and replicates`, {
-      ready,
-    });
+    const message = `member ${row.candidate}: ${reasons[row.candidate]}`;
+    throw new Refusal('CANDIDATE_NOT_READY', message, { ready, reasons });
   }
-  if (ready.length === 0) throw new Refusal('NO_CANDIDATE', 'no replica is a voter that runs and replicates');
+  if (ready.length === 0) throw new Refusal('NO_CANDIDATE', 'no replica can take over now', { reasons });
 }
 
 async function choose(context: Context, args: Args): Promise<void> {

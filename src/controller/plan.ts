@@ -4,7 +4,14 @@
  */
 import { choosePrimary } from '../cluster/choose-primary.ts';
 import type { Verdict } from '../cluster/detection.ts';
-import { countGtids, formatGtidSet, parseGtidSet, subtractGtidSets, unionGtidSets } from '../cluster/gtid-set.ts';
+import {
+  countGtids,
+  formatGtidSet,
+  isGtidSubset,
+  parseGtidSet,
+  subtractGtidSets,
+  unionGtidSets,
+} from '../cluster/gtid-set.ts';
 import { findHeir, isNever, preferred } from '../cluster/preferences.ts';
 import { countedVoters } from '../cluster/voters.ts';
 import { type ClusterView, isRunning, type MemberView, primaryOf } from './gather.ts';
@@ -160,9 +167,10 @@ function planSwitchover(
     (ordinal) => ready.includes(ordinal) && !isNever(preferences, ordinal),
   );
   const candidate = request.candidate ?? order[0];
-  if (candidate === undefined) return refuse('NO_CANDIDATE', 'no replica is a voter that runs and replicates');
+  const reasons = unreadyReplicas(view, primary.ordinal);
+  if (candidate === undefined) return refuse('NO_CANDIDATE', 'no replica can take over now', { reasons });
   if (!ready.includes(candidate)) {
-    return refuse('CANDIDATE_NOT_READY', `member ${candidate} is not a voter that runs and replicates`, { ready });
+    return refuse('CANDIDATE_NOT_READY', `member ${candidate}: ${reasons[candidate]}`, { ready, reasons });
   }
   return {
     kind: 'switchover',
@@ -206,17 +214,38 @@ function afterCommit(view: ClusterView, candidate: number): PlanStep[] {
   ];
 }
 
-/** Voters of the stored incarnation that run and apply: only these may take over in a switchover. */
+/** A replica that is further behind would keep writes paused while it catches up. */
+const lagMaxMs = 10_000;
+
+/** Who may take over in a switchover now. */
 export function readyReplicas(view: ClusterView, fromPrimary: number | null): MemberView[] {
-  const voters = view.cluster.rule?.voters ?? [];
-  return view.members.filter(
-    ({ ordinal, status, isConnected }) =>
-      ordinal !== fromPrimary &&
-      isConnected &&
-      status?.instance === 'running' &&
-      status.replication?.applier === 'on' &&
-      voters.some((voter) => voter.ordinal === ordinal && voter.incarnation === status.incarnation),
-  );
+  return view.members.filter((member) => member.ordinal !== fromPrimary && whyNotReady(view, member) === null);
+}
+
+/** Why not, of everybody else: facts of a refusal. */
+export function unreadyReplicas(view: ClusterView, fromPrimary: number | null): Record<string, string> {
+  const reasons = view.members
+    .filter(({ ordinal }) => ordinal !== fromPrimary)
+    .map((member) => [String(member.ordinal), whyNotReady(view, member)] as const);
+  return Object.fromEntries(reasons.flatMap(([ordinal, reason]) => (reason === null ? [] : [[ordinal, reason]])));
+}
+
+/** Preflight of a switchover, before anything is touched. */
+function whyNotReady(view: ClusterView, { ordinal, status, isConnected }: MemberView): string | null {
+  const { rule } = view.cluster;
+  if (!isConnected || status?.instance !== 'running') return 'it does not run, or is not reached';
+  if (status.replication?.applier !== 'on') return 'its applier does not run';
+  const isVoter = rule?.voters.some((voter) => voter.ordinal === ordinal && voter.incarnation === status.incarnation);
+  if (!rule || !isVoter) return 'it is no voter';
+  if (status.lagMs !== null && status.lagMs > lagMaxMs) return `it is ${Math.round(status.lagMs / 1000)} s behind`;
+  const others = view.members.filter((member) => member.ordinal !== ordinal && member.isConnected && isRunning(member));
+  const acknowledgers = others.filter((member) => rule.voters.some((voter) => voter.ordinal === member.ordinal));
+  if (acknowledgers.length < rule.k) {
+    return `only ${acknowledgers.length} of the other voters are reached, and its commits wait for ${rule.k}`;
+  }
+  const purged = parseGtidSet(status.gtidPurged);
+  const behind = acknowledgers.find((member) => !isGtidSubset(purged, parseGtidSet(member.status!.gtidExecuted)));
+  return behind ? `it no longer has logs that member ${behind.ordinal} needs` : null;
 }
 
 /** received union executed */
