@@ -78,7 +78,6 @@ export async function joinCluster(
     if (isInPlace(view, self)) return hasCaughtUp(self, primary) ? announceJoined(context, view, self) : undefined;
     if (self.status!.isWritable) return fenceLeftover(context, view, self, signal);
     if (!primary.status || !primary.isConnected || !isRunning(primary)) return undefined;
-    if (!primary.status.isWritable && !isActivating(view)) return undefined;
     const comparison = compareWithPrimary(self.status!, primary.status);
     if (comparison.kind === 'errant' && isTooEarly(primary.status)) return undefined;
     if (comparison.kind !== 'subset') return refill(context, view, self, comparison);
