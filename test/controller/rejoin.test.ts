@@ -106,17 +106,36 @@ async function expectEqual(): Promise<void> {
   expect(await team.query("SELECT 1 FROM shop.orders WHERE note = 'acknowledged'")).toHaveLength(1);
 }
 
+/**
+ * The controller starts stopped receivers again within milliseconds: now and then what waited is acknowledged before the
+ * kill, and there is no tail. Such a round counts as one without; the next one is drawn.
+ */
+const roundsMax = 6;
+
 test('mysqld killed with a tail: trimmed, nothing copied, equal again', async () => {
-  const { primary: old } = await begin();
-  await leaveTail(old);
-  const killedAt = now();
-  killProcess(mysqldOf(old));
+  const readTails = async () => {
+    const answer = await fetch(`${plane.apiUrl}/v1/clusters/${clusterName}/tails`);
+    return tailList.parse(await answer.json()).tails;
+  };
+  for (let round = 1; round <= roundsMax; round += 1) {
+    const { primary: old } = await begin();
+    await leaveTail(old);
+    const killedAt = now();
+    killProcess(mysqldOf(old));
 
-  const tookMs = await waitRejoined(old, killedAt);
-  console.log(`rejoined ${Math.round(tookMs)} ms after the kill`);
+    const tookMs = await waitRejoined(old, killedAt);
+    console.log(`rejoined ${Math.round(tookMs)} ms after the kill`);
 
-  const [rebuild] = await api.rebuilds(clusterName);
-  expect(rebuild).toMatchObject({ member: old, way: 'trim', state: 'done', attempts: 0 });
+    const [rebuild] = await api.rebuilds(clusterName);
+    expect(rebuild).toMatchObject({ member: old, way: 'trim', state: 'done', attempts: 0 });
+    await expectEqual();
+    const tails = await readTails();
+    if (tails.length === 0) continue;
+    expect(tails).toMatchObject([{ member: old }]);
+    return;
+  }
+  expect.fail(`no tail in ${roundsMax} rounds`);
+}, 120_000);
   const answer = await fetch(`${plane.apiUrl}/v1/clusters/${clusterName}/tails`);
   const { tails } = tailList.parse(await answer.json());
   expect(tails).toMatchObject([{ member: old }]);
