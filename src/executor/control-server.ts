@@ -10,6 +10,7 @@ import { readBody } from '../channel/client.ts';
 import { type Command, type CommandResult, commandSchema, type Status } from '../channel/protocol.ts';
 import type { Clock } from '../clock.ts';
 import type { Logger } from '../log.ts';
+import { listen } from './listen.ts';
 
 const MAX_COMMAND_BYTES = 256 * 1024;
 const MAX_CONNECTIONS = 64;
@@ -60,23 +61,7 @@ export async function startControlServer(options: ControlServerOptions): Promise
   );
   server.maxConnections = MAX_CONNECTIONS;
   server.on('tlsClientError', () => {}); // a scanner; the socket is closed by node
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(options.port, options.address, () => {
-      server.removeListener('error', reject);
-      resolve();
-    });
-  });
-  server.on('error', (error) => options.log.error({ err: error }, 'the control server has an error'));
-  const bound = server.address();
-  return {
-    port: typeof bound === 'object' && bound ? bound.port : options.port,
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
-  };
+  return listen(server, options, 'the control server has an error');
 }
 
 async function handle(request: IncomingMessage, response: ServerResponse, options: ControlServerOptions) {

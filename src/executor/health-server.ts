@@ -3,6 +3,7 @@ import { createServer } from 'node:http';
 import type { Status } from '../channel/protocol.ts';
 import type { Logger } from '../log.ts';
 import type { ListeningServer } from './control-server.ts';
+import { listen } from './listen.ts';
 
 /** A primary that waits for acknowledgements must have committed a heartbeat this recently. */
 export const LEASE_MS = 3_000;
@@ -74,21 +75,5 @@ export async function startHealthServer(options: {
     response.end(request.method === 'HEAD' ? undefined : text);
   });
   server.maxConnections = MAX_CONNECTIONS;
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(options.port, options.address, () => {
-      server.removeListener('error', reject);
-      resolve();
-    });
-  });
-  server.on('error', (error) => options.log.error({ err: error }, 'the health server has an error'));
-  const bound = server.address();
-  return {
-    port: typeof bound === 'object' && bound ? bound.port : options.port,
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
-  };
+  return listen(server, options, 'the health server has an error');
 }
