@@ -6,18 +6,19 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, utim
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { isComplete, listDistributions, series } from '../src/mysql/distribution-cache.mjs';
-import { ensureHaproxy } from './haproxy-from-debian.mjs';
+import { ensureExtra, extraPath, extras } from './extras-from-debian.mjs';
 import { fillCache } from './mysql-from-debian.mjs';
 import { SetupError, say } from './setup-error.mjs';
 
-const help = `Usage: node scripts/setup.mjs [--with haproxy] [--help]
+const help = `Usage: node scripts/setup.mjs [--with NAME]… [--help]
 
 Prepares this checkout:
   1. npm ci, when node_modules is missing or older than package-lock.json
   2. a MySQL ${series} distribution: SELVEDGE_MYSQL_HOME, else mysqld ${series} on PATH, else .cache/mysql, filled from
      Debian's unstable suite through the machine's own apt configuration (nothing is installed, root is not needed)
   3. a template data directory in .cache/mysql
-  4. with "--with haproxy": HAProxy in .cache/haproxy, from Debian's unstable suite, for selvedge proxy
+  4. with "--with haproxy": HAProxy in .cache/haproxy, from Debian's unstable suite, for selvedge proxy;
+     with "--with nftables": nft in .cache/nftables, likewise, for tests that cut networks
 
 Environment:
   SELVEDGE_MYSQL_HOME   directory of an unpacked MySQL ${series} (with bin/mysqld or usr/sbin/mysqld)
@@ -27,7 +28,7 @@ Exit codes: 0 ready, 1 a step failed, 2 wrong usage, 3 something is missing (the
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const cacheDir = join(root, '.cache', 'mysql');
 const stampFile = join(cacheDir, 'setup.json');
-const haproxyDir = join(root, '.cache', 'haproxy');
+const cacheRoot = join(root, '.cache');
 const installedLock = join(root, 'node_modules', '.package-lock.json');
 const home = process.env.SELVEDGE_MYSQL_HOME ?? '';
 
@@ -117,18 +118,29 @@ function runLocked(args) {
   return status ?? 1;
 }
 
+/** Of `--with NAME`, any number of times. */
+function readExtras(args) {
+  const wrong = () => new SetupError(2, `Unknown argument ${args.join(' ')}; see --help.`);
+  if (args.length % 2 !== 0) throw wrong();
+  return args.flatMap((arg, index) => {
+    if (index % 2 === 1) return [];
+    const name = args[index + 1];
+    if (arg !== '--with' || !Object.hasOwn(extras, name)) throw wrong();
+    return [name];
+  });
+}
+
 async function main(args) {
   if (args.includes('--help') || args.includes('-h')) {
     process.stdout.write(`${help}\n`);
     return 0;
   }
-  const isHaproxyWanted = args.length === 2 && args[0] === '--with' && args[1] === 'haproxy';
-  if (args.length > 0 && !isHaproxyWanted) throw new SetupError(2, `Unknown argument ${args.join(' ')}; see --help.`);
+  const wanted = readExtras(args);
   if (Number(process.versions.node.split('.')[0]) < 20) {
     throw new SetupError(3, `Node ${process.versions.node} is too old: install Node 20 or newer.`);
   }
-  const isHaproxyReady = () => !isHaproxyWanted || existsSync(join(haproxyDir, 'haproxy'));
-  if (arePackagesFresh() && isMysqlFresh() && isHaproxyReady()) return 0;
+  const findMissing = () => wanted.filter((name) => !existsSync(extraPath(cacheRoot, name)));
+  if (arePackagesFresh() && isMysqlFresh() && findMissing().length === 0) return 0;
   if (!process.env.SELVEDGE_SETUP_LOCKED) return runLocked(args);
   installPackages();
   if (!isMysqlFresh()) {
@@ -136,10 +148,9 @@ async function main(args) {
     await ensureMysql();
     say('ready');
   }
-  if (!isHaproxyReady()) {
-    mkdirSync(haproxyDir, { recursive: true });
-    ensureHaproxy(haproxyDir, join(root, 'scripts'));
-    say('HAProxy is ready');
+  for (const name of findMissing()) {
+    ensureExtra(name, cacheRoot, join(root, 'scripts'));
+    say(`${name} is ready`);
   }
   return 0;
 }
