@@ -69,7 +69,8 @@ export async function resumeReplication(context: MemberContext): Promise<void> {
 
 function sourceOf(context: MemberContext, source: { readonly host: string; readonly port: number }) {
   if (!context.secrets) throw new Refusal('NOT_RUNNING', 'no start command came in this launch');
-  return { ...source, ...context.secrets.replication, caFile: join(context.paths.runDir, 'ca.pem') };
+  const { secrets, paths, plan } = context;
+  return { ...source, ...secrets.replication, caFile: join(paths.runDir, 'ca.pem'), from: plan.address };
 }
 
 /** Stops the receiver, leaves the applier: this member acknowledges nothing more. */

@@ -72,6 +72,8 @@ export interface Source {
   readonly password: string;
   /** PEM file with the cluster's authority, on this machine. The source's certificate must name `host`. */
   readonly caFile: string;
+  /** Address of this member, from which it connects: on a host with several the routes would choose another one. */
+  readonly from: string;
 }
 
 export interface PointOptions {
@@ -136,6 +138,7 @@ async function changeSource(
     'SOURCE_PORT = ?',
     'SOURCE_USER = ?',
     'SOURCE_PASSWORD = ?',
+    'SOURCE_BIND = ?',
     'SOURCE_SSL = 1',
     'SOURCE_SSL_CA = ?',
     'SOURCE_SSL_VERIFY_SERVER_CERT = 1',
@@ -146,8 +149,9 @@ async function changeSource(
     // With a running applier this one is refused (3081), and it never changes.
     ...(isFirst ? ['SOURCE_AUTO_POSITION = 1'] : []),
   ];
-  const { host, port, user, password, caFile } = source;
-  await session.query(`CHANGE REPLICATION SOURCE TO ${options.join(', ')}`, [host, port, user, password, caFile]);
+  const { host, port, user, password, from, caFile } = source;
+  const values = [host, port, user, password, from, caFile];
+  await session.query(`CHANGE REPLICATION SOURCE TO ${options.join(', ')}`, values);
 }
 
 /** Starts receiver and applier; those that run go on. */

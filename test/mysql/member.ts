@@ -34,7 +34,8 @@ export async function startMember(options: InstanceOptions = {}): Promise<Member
 
 export async function follow(replica: Member, primary: Member): Promise<void> {
   const { address: host, port } = primary.instance;
-  await pointReceiver(replica.session, { host, port, ...accounts.replication, caFile: replica.instance.caFile });
+  const { caFile, address: from } = replica.instance;
+  await pointReceiver(replica.session, { host, port, ...accounts.replication, caFile, from });
 }
 
 export async function makeWritable(primary: Member, k: number): Promise<void> {

@@ -46,6 +46,19 @@ async function caughtUp(replica: Member, primary: Member): Promise<boolean> {
   return waitExecuted(replica.session, (await readGtids(primary.session)).executed, 15_000);
 }
 
+test('a replica connects from its own address', async () => {
+  const [a, b] = await Promise.all([startMember(), startMember({ address: '127.0.0.77' })]);
+
+  await follow(b, a);
+
+  const dumps = "SELECT HOST AS host FROM performance_schema.processlist WHERE COMMAND LIKE 'Binlog Dump%'";
+  const from = new RegExp(`^${b.instance.address.replaceAll('.', '\\.')}:`);
+  await vi.waitFor(
+    async () => expect(await a.session.query(dumps)).toEqual([{ host: expect.stringMatching(from) }]),
+    until,
+  );
+});
+
 test('replicas acknowledge, follow a new source with their relay log, and apply it all', async () => {
   const [a, b, c] = await startTrio(1);
   await createTable(a);
@@ -101,6 +114,7 @@ test('a channel whose applier is broken is not changed while its relay log holds
     port: c.instance.port,
     ...accounts.replication,
     caFile: c.instance.caFile,
+    from: b.instance.address,
   };
   await pointReceiver(b.session, source, { sourceHas: executed });
 
