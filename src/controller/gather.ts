@@ -1,12 +1,6 @@
 /** The first step of the loop: all facts about one cluster, from the store and from the executors' last statuses. */
 import type { Status } from '../channel/protocol.ts';
-import { listOpenBackups } from '../store/backups.ts';
-import { findBundle } from '../store/bundles.ts';
-import { getCluster } from '../store/clusters.ts';
-import { findNewestFailover, findOpenFailover } from '../store/failovers.ts';
-import { findLaunch } from '../store/launches.ts';
-import { listMembers } from '../store/members.ts';
-import { listOpenRebuilds } from '../store/rebuilds.ts';
+import { type MemberRecord, readClusterFacts } from '../store/cluster-facts.ts';
 import type { BackupRow, BundleRow, ClusterRow, FailoverRow, LaunchRow, MemberRow, RebuildRow } from '../store/rows.ts';
 import type { Context } from './context.ts';
 
@@ -34,34 +28,22 @@ export interface ClusterView {
 }
 
 export async function gather(context: Context, clusterId: string): Promise<ClusterView> {
-  const { store } = context;
-  const [cluster, members, failover, backups, rebuilds, newest] = await Promise.all([
-    getCluster(store, clusterId),
-    listMembers(store, clusterId),
-    findOpenFailover(store, clusterId),
-    listOpenBackups(store, clusterId),
-    listOpenRebuilds(store, clusterId),
-    findNewestFailover(store, clusterId),
-  ]);
-  const lastRefusal = newest?.fromEpoch === cluster.epoch ? newest.refusal : null;
+  const facts = await readClusterFacts(context.store, clusterId);
+  const { cluster, newestFailover } = facts;
   return {
     cluster,
-    failover,
-    backups,
-    rebuilds,
-    lastRefusal,
-    members: await Promise.all(members.map((m) => viewOf(context, m))),
+    failover: facts.openFailover,
+    backups: facts.openBackups,
+    rebuilds: facts.openRebuilds,
+    lastRefusal: newestFailover?.fromEpoch === cluster.epoch ? newestFailover.refusal : null,
+    members: facts.members.map((record) => viewOf(context, record)),
   };
 }
 
-async function viewOf(context: Context, member: MemberRow): Promise<MemberView> {
-  const [bundle, launch] = await Promise.all([
-    member.bundleId === null ? null : findBundle(context.store, member.bundleId),
-    member.taskId === null ? null : findLaunch(context.store, member.taskId),
-  ]);
+function viewOf({ executors }: Context, { member, bundle, launch }: MemberRecord): MemberView {
   const isLive = launch !== null && launch.endedAt === null;
-  const status = isLive ? context.executors.status(launch.taskId) : null;
-  const isConnected = isLive && status !== null && context.executors.brokenSince(launch.taskId) === null;
+  const status = isLive ? executors.status(launch.taskId) : null;
+  const isConnected = isLive && status !== null && executors.brokenSince(launch.taskId) === null;
   return { ordinal: member.ordinal, member, bundle, launch, isLive, status, isConnected };
 }
 

@@ -3,6 +3,8 @@ import type { Leader } from './rows.ts';
 import { findRow, run } from './sql.ts';
 import { findSetting, type Store, transaction, transactionAs, writeSetting } from './store.ts';
 
+const tokenRow = z.object({ token: z.number() });
+
 /** Become the leader: every older one is refused from now on. Lead first, then SUBSCRIBE. */
 export function lead(store: Store, holder: string): Promise<Leader> {
   return transaction(store, () => {
@@ -12,7 +14,7 @@ export function lead(store: Store, holder: string): Promise<Leader> {
       holder,
       store.clock.now(),
     );
-    const row = findRow(store, z.object({ token: z.number() }), "SELECT token FROM leadership WHERE id = 'only'");
+    const row = findRow(store, tokenRow, "SELECT token FROM leadership WHERE id = 'only'");
     if (!row) throw new Error('the store has no leadership row');
     return { token: row.token };
   });
@@ -20,7 +22,7 @@ export function lead(store: Store, holder: string): Promise<Leader> {
 
 /** False as soon as a newer leader took over. */
 export async function isLeading(store: Store, leader: Leader): Promise<boolean> {
-  const row = findRow(store, z.object({ token: z.number() }), "SELECT token FROM leadership WHERE id = 'only'");
+  const row = findRow(store, tokenRow, "SELECT token FROM leadership WHERE id = 'only'");
   return row?.token === leader.token;
 }
 

@@ -41,6 +41,17 @@ export function allRows<S extends z.ZodType>(
     .map((row) => parseRow(schema, row));
 }
 
+/**
+ * Another text after every change of the database, by this connection or by any other; rows that were read under the
+ * same text are the same still. It may change without a change, as after a rollback.
+ * https://sqlite.org/pragma.html#pragma_data_version tells of others' commits only, total_changes() of our own.
+ */
+export function readVersion(store: Store): string {
+  const theirs = prepare(store, 'PRAGMA data_version').get();
+  const ours = prepare(store, 'SELECT total_changes() AS changes').get();
+  return `${theirs?.['data_version']}.${ours?.['changes']}`;
+}
+
 /** Columns are snake_case, fields camelCase. A row that does not fit is a fault of ours: it throws. */
 function parseRow<S extends z.ZodType>(schema: S, row: Row): z.output<S> {
   const fields: Record<string, unknown> = {};

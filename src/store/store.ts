@@ -21,6 +21,10 @@ const WAL_RETRY_MS = 50;
 const SQLITE_BUSY = 5;
 const KEY_CHECK = 'selvedge';
 
+/** Made once: zod compiles a schema when it is first used, and every transaction looks at the leader. */
+const tokenRow = z.object({ token: z.number() });
+const settingRow = z.object({ value: z.string() });
+
 export interface Store {
   readonly db: DatabaseSync;
   readonly clock: Clock;
@@ -141,7 +145,7 @@ export function transactionAs<T>(store: Store, leader: Leader, change: () => T):
 
 /** For use inside a transaction. */
 export function checkLeader(store: Store, leader: Leader): void {
-  const row = findRow(store, z.object({ token: z.number() }), "SELECT token FROM leadership WHERE id = 'only'");
+  const row = findRow(store, tokenRow, "SELECT token FROM leadership WHERE id = 'only'");
   if (row?.token !== leader.token)
     throw new Refusal('STALE_LEADER', `leader ${leader.token} is not the newest, ${row?.token} is`, {
       token: leader.token,
@@ -150,9 +154,7 @@ export function checkLeader(store: Store, leader: Leader): void {
 }
 
 export function findSetting(store: Store, name: string): string | null {
-  return (
-    findRow(store, z.object({ value: z.string() }), 'SELECT value FROM setting WHERE name = ?', name)?.value ?? null
-  );
+  return findRow(store, settingRow, 'SELECT value FROM setting WHERE name = ?', name)?.value ?? null;
 }
 
 /** For use inside a transaction. */
