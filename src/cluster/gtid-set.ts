@@ -112,6 +112,14 @@ export function isGtidSubset(inner: GtidSet, outer: GtidSet): boolean {
   return true;
 }
 
+/** Tag of the control plane's own commits (heartbeats, epoch rows, barriers). No tenant may use it. */
+export const ownGtidTag = 'selvedge';
+
+/** Without the lines of this tag, whichever server issued them. */
+export function withoutGtidTag(set: GtidSet, tag: string): GtidSet {
+  return fromLines([...set.lines].filter(([key]) => key.slice(37) !== tag));
+}
+
 /** Have they at least one GTID in common? */
 export function hasCommonGtids(left: GtidSet, right: GtidSet): boolean {
   for (const [key, line] of left.lines) {

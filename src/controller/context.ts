@@ -43,8 +43,8 @@ export interface Context {
     secrets: ClusterSecrets,
     member: { readonly commonName: string; readonly ip: string; readonly hostname: string },
   ) => Promise<MemberSecrets>;
-  /** The newest executed set that the cluster's writable primary told; '' when the controller heard nothing. */
-  readonly lastKnownPrimaryGtid: (clusterId: string) => string;
+  /** The newest executed set that the primary of this epoch told; '' when nothing was heard. */
+  readonly lastKnownPrimaryGtid: (clusterId: string, epoch: number) => string;
   /** Tasks that were told to acknowledge, or not to, and did not answer. */
   readonly unansweredVoters: Set<string>;
   readonly call: (call: CallBody) => Promise<void>;

@@ -22,6 +22,7 @@ import { judge } from './judge.ts';
 import { type ClusterLoop, startLoop } from './loop.ts';
 import { createMarket, type Market } from './market.ts';
 import { type Plan, type PlanRequest, planChange } from './plan.ts';
+import { createPrimarySets } from './primary-sets.ts';
 import { createReconciler } from './reconciler.ts';
 import { createReservations, type Orphan, resumeReleases } from './reservations.ts';
 import { connectAllExecutors, recordOperationStatus, recordTaskStatus } from './tasks.ts';
@@ -77,7 +78,7 @@ export interface Controller {
 export function createController(options: ControllerOptions): Controller {
   const { store, leader, clock, log } = options;
   const wakes = createWakes();
-  const lastKnown = new Map<string, { epoch: number; gtid: string }>();
+  const primarySets = createPrimarySets({ store, leader });
   const views = new Map<string, ClusterView>();
   const listeners = new Set<(view: ClusterView) => void>();
   const loops = new Map<string, ClusterLoop>();
@@ -102,7 +103,7 @@ export function createController(options: ControllerOptions): Controller {
     newId: options.newId,
     log,
     onStatus: (clusterId, status, previous) => {
-      rememberPrimary(clusterId, status);
+      primarySets.remember(clusterId, status);
       if (!previous || isNews(status, previous) || isSettling(clusterId)) wakes.wake(clusterId);
     },
   });
@@ -113,7 +114,7 @@ export function createController(options: ControllerOptions): Controller {
     wakes,
     executors,
     unansweredVoters: new Set(),
-    lastKnownPrimaryGtid: (clusterId) => lastKnown.get(clusterId)?.gtid ?? '',
+    lastKnownPrimaryGtid: primarySets.lastKnown,
     market: createMarket({
       clock,
       log,
@@ -184,13 +185,6 @@ export function createController(options: ControllerOptions): Controller {
     return views.get(clusterId)?.members.some(({ member }) => member.phase !== 'serving') ?? true;
   }
 
-  /** What the primary was seen to have executed must be covered by whoever follows it. */
-  function rememberPrimary(clusterId: string, status: Status): void {
-    const known = lastKnown.get(clusterId);
-    if (!status.isWritable || (known && known.epoch > status.epoch)) return;
-    lastKnown.set(clusterId, { epoch: status.epoch, gtid: status.gtidExecuted });
-  }
-
   function verdict(clusterId: string): Verdict | null {
     const view = views.get(clusterId);
     const primary = view && primaryOf(view);
@@ -210,7 +204,7 @@ export function createController(options: ControllerOptions): Controller {
     for (const [id, loop] of loops) {
       if (!loop.isDone()) continue;
       loops.delete(id);
-      lastKnown.delete(id);
+      primarySets.forget(id);
     }
   }
 
@@ -220,6 +214,7 @@ export function createController(options: ControllerOptions): Controller {
       await ensureLoops();
       context.market.sweep();
       await reconciler.tick(scheduler.isConnected);
+      await primarySets.store(clock.now());
     } catch (error) {
       if (!isStopped) log.error({ err: error }, 'a tick of the controller failed');
     } finally {
@@ -230,6 +225,8 @@ export function createController(options: ControllerOptions): Controller {
   return {
     async start() {
       await emit(context, 'leader.elected', null, `leads with token ${leader.token}`);
+      await primarySets.load();
+      await audits.load();
       await connectAllExecutors(context);
       await resumeReleases(context);
       scheduler.start();

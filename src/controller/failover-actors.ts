@@ -256,7 +256,7 @@ async function choose(context: Context, args: Args): Promise<void> {
   const choice = choosePrimary({
     rule: view.cluster.rule!,
     reached,
-    lastKnownPrimaryGtid: context.lastKnownPrimaryGtid(view.cluster.id),
+    lastKnownPrimaryGtid: context.lastKnownPrimaryGtid(view.cluster.id, view.cluster.epoch),
     // Read while the primary still took writes: it can only ever add to what must be covered.
     isLastKnownFinal: false,
     candidate: row.candidate ?? undefined,

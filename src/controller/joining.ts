@@ -9,6 +9,7 @@ import {
   formatGtidSet,
   isGtidSetEmpty,
   isGtidSubset,
+  ownGtidTag,
   parseGtidSet,
   subtractGtidSets,
   unionGtidSets,
@@ -24,8 +25,6 @@ import { lookUntil } from './wakes.ts';
 const followTimeoutMs = 15_000;
 const promoteTimeoutMs = 30_000;
 const gtidMax = 2n ** 63n - 2n;
-/** Of our own commits (mysql/heartbeat.ts). */
-const gtidTag = 'selvedge';
 const fenceTimeoutMs = 10_000;
 /** Longer than the pause between two statuses. */
 const errantAfterMs = 1500;
@@ -45,7 +44,7 @@ export function compareWithPrimary(
   primary: Pick<Status, 'gtidExecuted' | 'gtidPurged' | 'serverUuid'>,
 ): Comparison {
   const own = unionGtidSets(parseGtidSet(member.gtidExecuted), parseGtidSet(member.gtidReceived));
-  const issued = parseGtidSet(`${primary.serverUuid}:1-${gtidMax}:${gtidTag}:1-${gtidMax}`);
+  const issued = parseGtidSet(`${primary.serverUuid}:1-${gtidMax}:${ownGtidTag}:1-${gtidMax}`);
   const errant = subtractGtidSets(own, unionGtidSets(parseGtidSet(primary.gtidExecuted), issued));
   if (!isGtidSetEmpty(errant)) return { kind: 'errant', gtids: formatGtidSet(errant) };
   const missingPurged = subtractGtidSets(parseGtidSet(primary.gtidPurged), own);

@@ -1,8 +1,6 @@
+import { ownGtidTag as gtidTag } from '../cluster/gtid-set.ts';
 import { Refusal } from '../errors.ts';
 import type { Session } from './connection.ts';
-
-/** Tag of the GTIDs of our own commits, so that logs and sets show which writes are not the tenants'. */
-const gtidTag = 'selvedge';
 
 export interface Heartbeat {
   readonly epoch: number;

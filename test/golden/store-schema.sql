@@ -50,6 +50,14 @@ CREATE TABLE cluster (
   sealed_secrets TEXT NOT NULL
 , automation VARCHAR(16) NOT NULL DEFAULT 'on', automation_until BIGINT NULL, cooldown_until BIGINT NULL, service_port INTEGER NULL, preferences TEXT NULL);
 
+CREATE TABLE durability_finding (
+  cluster_id VARCHAR(36) NOT NULL PRIMARY KEY,
+  epoch BIGINT NOT NULL,
+  message TEXT NOT NULL,
+  found_at BIGINT NOT NULL,
+  FOREIGN KEY (cluster_id) REFERENCES cluster (id)
+);
+
 CREATE TABLE event (
   seq BIGINT NOT NULL PRIMARY KEY,
   at BIGINT NOT NULL,
@@ -125,6 +133,14 @@ CREATE TABLE member (
 );
 
 CREATE TABLE migration (number INTEGER NOT NULL PRIMARY KEY, name VARCHAR(255) NOT NULL, applied_at BIGINT NOT NULL);
+
+CREATE TABLE primary_set (
+  cluster_id VARCHAR(36) NOT NULL PRIMARY KEY,
+  epoch BIGINT NOT NULL,
+  gtid_set TEXT NOT NULL,
+  seen_at BIGINT NOT NULL,
+  FOREIGN KEY (cluster_id) REFERENCES cluster (id)
+);
 
 CREATE TABLE rebuild (
   id VARCHAR(36) NOT NULL PRIMARY KEY,
