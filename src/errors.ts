@@ -139,6 +139,11 @@ export const errors = {
     title: 'The backup is not there or does not match its manifest',
     todo: 'Use another backup, or rebuild by CLONE.',
   },
+  BINLOG_UNREADABLE: {
+    status: 500,
+    title: 'A binary log cannot be read',
+    todo: 'Look whether the disk is well; use the copy of another member.',
+  },
   PROMOTION_UNSAFE: {
     status: 409,
     title: 'Acknowledged writes could be lost',
