@@ -5,7 +5,7 @@
  * Everything else goes on: members are started, they join, voters are kept.
  */
 import { setCooldown } from '../store/clusters.ts';
-import type { ClusterRow } from '../store/rows.ts';
+import type { ClusterRow, FailoverRow } from '../store/rows.ts';
 import type { Context } from './context.ts';
 import { type ClusterView, isInPlace } from './gather.ts';
 
@@ -19,6 +19,21 @@ export function isAutomationOn({ automation, automationUntil }: ClusterRow, now:
 
 export function mayFailOver(cluster: ClusterRow, now: number): boolean {
   return isAutomationOn(cluster, now) && (cluster.cooldownUntil === null || cluster.cooldownUntil <= now);
+}
+
+/** What a person's own failover may be refused with that automation's would be, too. */
+const judgements: ReadonlySet<string> = new Set(['PROMOTION_UNSAFE', 'NO_CANDIDATE', 'GTID_DIVERGED']);
+
+/**
+ * Whether a failover by automation in this epoch was in vain just before: `newest` is the change that began last. A
+ * switchover that ended early says nothing, nor does a person's failover that named its own candidate: the primary may
+ * have died in the middle of it, and then another one is to be chosen at once.
+ */
+export function wasTriedInVain(newest: FailoverRow | undefined, epoch: number): boolean {
+  if (!newest || newest.fromEpoch !== epoch || newest.kind !== 'failover') return false;
+  if (newest.outcome !== 'refused' && newest.outcome !== 'aborted') return false;
+  if (newest.requestedBy === 'automation') return true;
+  return newest.candidate === null && judgements.has(newest.refusal?.code ?? '');
 }
 
 /** True when the row changed. A cooldown ends by itself once the cluster was whole for its whole length. */

@@ -6,7 +6,7 @@
 import { type AnyActorLogic, type AnyActorRef, createActor } from 'xstate';
 import { setClusterGone } from '../store/clusters.ts';
 import { listFailovers, openFailover } from '../store/failovers.ts';
-import { keepCooldown, mayFailOver } from './automation.ts';
+import { keepCooldown, mayFailOver, wasTriedInVain } from './automation.ts';
 import { provideBackup } from './backup-actors.ts';
 import { type Context, emit } from './context.ts';
 import { provideFailover } from './failover-actors.ts';
@@ -188,7 +188,7 @@ async function openNeededFailover(context: Context, view: ClusterView): Promise<
   if (verdict.kind === 'alive' || (verdict.kind === 'suspected' && !verdict.isAgreed)) return false;
   if (!mayFailOver(cluster, context.clock.now())) return false;
   const [newest] = await listFailovers(context.store, cluster.id);
-  const wasTried = newest !== undefined && newest.fromEpoch === cluster.epoch && newest.outcome !== 'done';
-  if (wasTried && context.clock.now() - (newest.endedAt ?? 0) < retryRefusedMs) return false;
+  const wasTried = wasTriedInVain(newest, cluster.epoch);
+  if (wasTried && context.clock.now() - (newest?.endedAt ?? 0) < retryRefusedMs) return false;
   return open('failover', verdict.kind === 'dead' ? `${verdict.proof}: ${verdict.detail}` : verdict.missing);
 }

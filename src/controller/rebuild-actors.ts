@@ -4,6 +4,7 @@ import { isGtidSetEmpty, isGtidSubset, parseGtidSet, subtractGtidSets } from '..
 import { type ErrorCode, Refusal } from '../errors.ts';
 import { type RebuildInput, rebuildMachine } from '../machines/rebuild.ts';
 import { getCluster, readClusterSecrets } from '../store/clusters.ts';
+import { findNewestFailover } from '../store/failovers.ts';
 import { markInitialised, setMemberIncarnation } from '../store/members.ts';
 import { closeRebuild, getRebuild, listRebuilds, openRebuild, setRebuild } from '../store/rebuilds.ts';
 import type { RebuildRow } from '../store/rows.ts';
@@ -14,6 +15,7 @@ import {
   describeTrim,
   findKeep,
   isLeftBehind,
+  isPassing,
   isTrimHopeless,
   isUndecided,
   trimFailedWay,
@@ -24,6 +26,8 @@ import { lookUntil } from './wakes.ts';
 /** Automatic rebuilds of one member within an hour; past it a person has to look. */
 const budget = { count: 3, withinMs: 3600_000 } as const;
 const maxAttempts = 5;
+/** A change of the primary excuses a try that failed until so long after its end: the longest wait within a try. */
+const excusedMs = 120_000;
 
 /** Opens a rebuild unless one is open; refuses past the budget, so that nothing loops for ever. */
 export async function openRebuildFor(
@@ -213,12 +217,24 @@ async function finish(context: Context, view: ClusterView, rebuild: RebuildRow, 
   context.wakes.wake(clusterId);
 }
 
+/**
+ * While the primary is being changed a rebuild waits, and its sources come and go: that is no try. Only what the
+ * member's own executor refused is one also then.
+ */
+async function isExcused(context: Context, rebuild: RebuildRow, error: unknown): Promise<boolean> {
+  if (error instanceof Refusal && !isPassing(error)) return false;
+  const newest = await findNewestFailover(context.store, rebuild.clusterId);
+  if (!newest || newest.kind === 'first') return false;
+  return newest.endedAt === null || context.clock.now() - newest.endedAt < excusedMs;
+}
+
 async function fail(context: Context, input: RebuildInput & { readonly error: unknown }): Promise<void> {
   const rebuild = await getRebuild(context.store, input.rebuildId);
   if (rebuild.state !== 'open') return;
   const { error } = input;
   const message = error instanceof Error ? error.message : 'the deadline passed';
   context.log.warn({ err: error, rebuild: rebuild.id, way: rebuild.way }, 'a try of the rebuild failed');
+  if (await isExcused(context, rebuild, error)) return;
   const attempts = rebuild.attempts + 1;
   const isHopeless = error instanceof Refusal && (error.code === 'IS_PRIMARY' || error.code === 'NO_PRIMARY');
   if (attempts < maxAttempts && !isHopeless) {

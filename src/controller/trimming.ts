@@ -63,7 +63,12 @@ export function countsForBudget({ way, state }: RebuildRow): boolean {
 
 const passing: ReadonlySet<string> = new Set(['BUSY', 'SUPERSEDED', 'STALE_EPOCH', 'STALE_LEADER', 'NOT_RUNNING']);
 
+/** A refusal that says nothing about the way that was tried. */
+export function isPassing({ code }: Refusal): boolean {
+  return passing.has(code);
+}
+
 /** What the executor refuses it refuses again; a connection that broke says nothing about the way. */
 export function isTrimHopeless(error: unknown): boolean {
-  return error instanceof Refusal && !passing.has(error.code);
+  return error instanceof Refusal && !isPassing(error);
 }

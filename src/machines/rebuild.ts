@@ -23,7 +23,8 @@ export const rebuildMachine = setup({
     /** Counts the failed try: another way or another try while the budget lasts, else the row is closed as failed. */
     fail: effect<void, RebuildInput & { readonly error: unknown }>('fail'),
   },
-  actions: { logIgnored: () => {} },
+  // A deadline passed: what went wrong in an earlier try is not the reason.
+  actions: { logIgnored: () => {}, forgetError: assign({ error: null }) },
   guards: { isOpen: (_, params: { isOpen: boolean }) => params.isOpen },
   delays: {
     checking: 30_000,
@@ -49,7 +50,7 @@ export const rebuildMachine = setup({
         ],
         onError: { target: 'failing', actions: assign({ error: ({ event }) => event.error }) },
       },
-      after: { checking: 'failing' },
+      after: { checking: { target: 'failing', actions: 'forgetError' } },
     },
     leavingVoters: {
       invoke: {
@@ -58,7 +59,7 @@ export const rebuildMachine = setup({
         onDone: 'choosingWay',
         onError: { target: 'failing', actions: assign({ error: ({ event }) => event.error }) },
       },
-      after: { leaving: 'failing' },
+      after: { leaving: { target: 'failing', actions: 'forgetError' } },
     },
     choosingWay: {
       invoke: {
@@ -67,7 +68,7 @@ export const rebuildMachine = setup({
         onDone: 'filling',
         onError: { target: 'failing', actions: assign({ error: ({ event }) => event.error }) },
       },
-      after: { choosing: 'failing' },
+      after: { choosing: { target: 'failing', actions: 'forgetError' } },
     },
     filling: {
       invoke: {
@@ -76,7 +77,7 @@ export const rebuildMachine = setup({
         onDone: 'done',
         onError: { target: 'failing', actions: assign({ error: ({ event }) => event.error }) },
       },
-      after: { filling: 'failing' },
+      after: { filling: { target: 'failing', actions: 'forgetError' } },
     },
     failing: {
       invoke: { src: 'fail', input: ({ context }) => context, onDone: 'waiting', onError: 'waiting' },

@@ -138,7 +138,7 @@ export async function runSeed(options: RunOptions): Promise<RunResult> {
   };
 }
 
-function createSimulation(
+export function createSimulation(
   world: World,
   clusterIds: readonly string[],
   members: number,
@@ -285,7 +285,7 @@ interface Runner {
   steps(): number;
 }
 
-function createRunner({ world }: Simulation): Runner {
+export function createRunner({ world }: Simulation): Runner {
   const { time, checks } = world;
   let steps = 0;
   return {
