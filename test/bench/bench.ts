@@ -5,8 +5,19 @@
 import { parseArgs } from 'node:util';
 import { within } from '../demo/wait.ts';
 import { destroyInstances, testDistribution } from '../mysql/instance.ts';
-import { comparedNames, isCompared, loneNames, type Name, type Round, summarise } from './figures.ts';
-import { floorRounds } from './floor-rounds.ts';
+import {
+  comparedNames,
+  isCompared,
+  loneNames,
+  type Name,
+  type RateName,
+  type RateRound,
+  type Round,
+  rateNames,
+  summarise,
+  summariseRates,
+} from './figures.ts';
+import { floorRounds, startRateFloor } from './floor-rounds.ts';
 import { type Ours, startOurs } from './our-rounds.ts';
 
 const usage = `npm run bench -- NAME [options]
@@ -16,16 +27,18 @@ const usage = `npm run bench -- NAME [options]
   failover-stop  the same from its SIGSTOP: the deadline of detection and what comes after
   switchover     from the request to the first commit on another member
   rejoin         from the SIGKILL of the primary's mysqld until it serves again as a replica
+  commits        commits per second of eight writers at full speed, without a failure
   memory         resident memory of an executor, the control plane and a mysqld
 
   --runs N     how often, 5 by default; medians are told
   --saturated  failover: eight writers at full speed instead of a paced one
+  --service    failover, switchover: the writer of ours knows the service port alone, behind \`selvedge proxy\`
   --floor-only leave ours out
   --json       only the line of JSON on stdout
   --help       this text
 
-The last line is JSON: {"name","ours","floor","ratio","runs"}, milliseconds; floor and ratio are null where there is
-no floor.
+The last line is JSON: {"name","ours","floor","ratio","runs"}, milliseconds (commits: per second); floor and ratio are
+null where there is no floor.
 `;
 
 const memoryLimitsMb = { executorMb: 90, controlPlaneMb: 200, mysqldMb: 350 } as const;
@@ -33,7 +46,7 @@ const roundTimeoutMs = 120_000;
 const runsMax = 100;
 
 interface Options {
-  readonly name: Name | 'memory';
+  readonly name: Name | RateName | 'memory';
   readonly runs: number;
   readonly isFloorOnly: boolean;
   readonly say: (text: string) => void;
@@ -44,16 +57,24 @@ function readArguments(): Options | 'help' | null {
   try {
     const { values, positionals } = parseArgs({
       allowPositionals: true,
-      options: { runs: { type: 'string', default: '5' }, saturated: flag, 'floor-only': flag, json: flag, help: flag },
+      options: {
+        runs: { type: 'string', default: '5' },
+        saturated: flag,
+        service: flag,
+        'floor-only': flag,
+        json: flag,
+        help: flag,
+      },
     });
     if (values.help) return 'help';
-    const { saturated, 'floor-only': isFloorOnly } = values;
-    const wanted = saturated ? `${positionals[0]}-saturated` : positionals[0];
-    const name = [...comparedNames, ...loneNames, 'memory' as const].find((each) => each === wanted);
+    const { saturated, service, 'floor-only': isFloorOnly } = values;
+    const wanted = [positionals[0], ...(saturated ? ['saturated'] : []), ...(service ? ['service'] : [])].join('-');
+    const names = [...comparedNames, ...loneNames, ...rateNames, 'memory' as const];
+    const name = names.find((each) => each === wanted);
     const runs = Number(values.runs);
     if (!name || positionals.length !== 1) throw new Error('name what to measure');
     if (!Number.isInteger(runs) || runs < 1 || runs > runsMax) throw new Error(`--runs takes 1 to ${runsMax}`);
-    if (isFloorOnly && (name === 'memory' || !isCompared(name))) throw new Error(`there is no floor of ${name}`);
+    if (isFloorOnly && !isCompared(name as Name)) throw new Error(`there is no floor of ${name}`);
     const out = values.json ? process.stderr : process.stdout;
     return { name, runs, isFloorOnly, say: (text) => void out.write(`${text}\n`) };
   } catch (error) {
@@ -78,6 +99,28 @@ async function measure(name: Name, { runs, say }: Options, ours: Ours | null): P
   return result;
 }
 
+const rateSeconds = 5;
+
+/** In turns, and in turn who begins: what the machine does meanwhile falls on both alike. */
+async function measureRates(name: RateName, { runs, say }: Options, ours: Ours): Promise<unknown> {
+  const floor = await startRateFloor();
+  const rounds: RateRound[] = [];
+  for (let run = 1; run <= runs; run += 1) {
+    const rate = { ours: 0, floor: 0 };
+    const turns = run % 2 === 0 ? (['ours', 'floor'] as const) : (['floor', 'ours'] as const);
+    for (const who of turns) {
+      const work = who === 'ours' ? ours.measureRate(rateSeconds) : floor(rateSeconds);
+      rate[who] = await within(work, roundTimeoutMs, `a round of ${who}`);
+    }
+    rounds.push({ oursPerSecond: rate.ours, floorPerSecond: rate.floor });
+    say(`  ${run}/${runs}  ours ${rate.ours}/s, floor ${rate.floor}/s`);
+  }
+  const { result, lines } = summariseRates(name, rounds);
+  say(`\n${name}, median of ${runs} times ${rateSeconds} s`);
+  for (const line of lines) say(line);
+  return result;
+}
+
 async function measureMemory({ say }: Options, ours: Ours): Promise<unknown> {
   const found = await ours.measureMemory();
   for (const [kind, limitMb] of Object.entries(memoryLimitsMb)) {
@@ -97,6 +140,12 @@ function createDeadline(runs: number): AbortController {
   return ending;
 }
 
+function run(name: Options['name'], options: Options, ours: Ours | null): Promise<unknown> {
+  if (ours && name === 'memory') return measureMemory(options, ours);
+  if (ours && name === 'commits') return measureRates(name, options, ours);
+  return measure(name as Name, options, ours);
+}
+
 async function main(): Promise<number> {
   const options = readArguments();
   if (options === null) return 2;
@@ -113,8 +162,7 @@ async function main(): Promise<number> {
   try {
     await testDistribution();
     if (!options.isFloorOnly || name === 'memory') ours = await startOurs(signal);
-    const work = name === 'memory' && ours ? measureMemory(options, ours) : measure(name as Name, options, ours);
-    const result = await Promise.race([work, aborted]);
+    const result = await Promise.race([run(name, options, ours), aborted]);
     process.stdout.write(`${JSON.stringify(result)}\n`);
     return 0;
   } catch (error) {

@@ -1,4 +1,5 @@
 /** What is measured: ours or the floor, by the same writer under the same load. */
+import { delay, realClock } from '../../src/clock.ts';
 import type { Login } from '../../src/mysql/connection.ts';
 import type { Endpoints } from '../demo/endpoints.ts';
 import { now } from '../demo/wait.ts';
@@ -67,6 +68,35 @@ export function measureChange(target: Target, change: Change, load: Load = paced
       workMs: brokenAt === null ? null : committedAt - brokenAt,
       ...(detail === undefined ? {} : { detail }),
     };
+  });
+}
+
+/**
+ * As above through one port that always gives the primary: from the change to the first commit over a connection that
+ * was opened after the one at hand broke.
+ */
+export function measureBreak(target: Target, change: Change, load: Load = pacedLoad): Promise<Sample> {
+  return underLoad(target, load, async (writers) => {
+    const { at, ended } = await change();
+    const detail = await ended;
+    await Promise.all(writers.map((writer) => writer.acknowledgedAfter(now(), commitTimeoutMs)));
+    const brokenAt = findBreak(writers, at);
+    if (brokenAt === null) throw new Error('no connection broke');
+    const committed = writers.flatMap(
+      ({ acknowledgedAt }) => acknowledgedAt.find((each) => (each ?? 0) > brokenAt) ?? [],
+    );
+    const committedAt = Math.min(...committed);
+    return { totalMs: committedAt - at, workMs: null, ...(detail === undefined ? {} : { detail }) };
+  });
+}
+
+/** Commits per second of writers at full speed, over some seconds. */
+export function measureRate(target: Target, seconds: number): Promise<number> {
+  return underLoad(target, saturatedLoad, async (writers) => {
+    const count = () => writers.reduce((sum, { acknowledgedAt }) => sum + acknowledgedAt.length, 0);
+    const [startedAt, before] = [now(), count()];
+    await delay(realClock, seconds * 1000);
+    return Math.round((1000 * (count() - before)) / (now() - startedAt));
   });
 }
 

@@ -3,7 +3,7 @@ import { realClock } from '../../src/clock.ts';
 import { connect } from '../../src/mysql/connection.ts';
 import { now } from '../demo/wait.ts';
 import { destroyInstances } from '../mysql/instance.ts';
-import { type Load, measureChange, pacedLoad, saturatedLoad } from './contender.ts';
+import { type Load, measureChange, measureRate, pacedLoad, saturatedLoad } from './contender.ts';
 import type { ComparedName, Sample } from './figures.ts';
 import { type Floor, failOverFloor, floorLogin, provisionFloor, switchFloorOver } from './floor.ts';
 
@@ -23,16 +23,27 @@ export const floorRounds: Record<ComparedName, () => Promise<Sample>> = {
   },
   failover: () => measureFailover(pacedLoad),
   'failover-saturated': () => measureFailover(saturatedLoad),
-  async switchover() {
-    const floor = await provisionFloor();
-    const sample = await measureChange(target(floor), async () => {
-      const { startedAt, ended } = switchFloorOver(floor);
-      return { at: startedAt, ended: ended.then(() => undefined) };
-    });
-    await destroyInstances();
-    return sample;
-  },
+  // Nobody stands between the floor and its clients.
+  'failover-service': () => measureFailover(pacedLoad),
+  switchover: measureSwitchover,
+  'switchover-service': measureSwitchover,
 };
+
+async function measureSwitchover(): Promise<Sample> {
+  const floor = await provisionFloor();
+  const sample = await measureChange(target(floor), async () => {
+    const { startedAt, ended } = switchFloorOver(floor);
+    return { at: startedAt, ended: ended.then(() => undefined) };
+  });
+  await destroyInstances();
+  return sample;
+}
+
+/** Three mysqlds that stay; answers how fast they commit now. */
+export async function startRateFloor(): Promise<(seconds: number) => Promise<number>> {
+  const floor = await provisionFloor();
+  return (seconds) => measureRate(target(floor), seconds);
+}
 
 async function measureFailover(load: Load): Promise<Sample> {
   const floor = await provisionFloor();

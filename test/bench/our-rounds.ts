@@ -9,11 +9,23 @@ import { removeRunDirectories } from '../demo/homes.ts';
 import { findMember, killProcess, type Process, readRssMb, signalProcess } from '../demo/processes.ts';
 import { clusterBody, clusterName, waitGone, waitReady } from '../demo/steps.ts';
 import { now, waitFor } from '../demo/wait.ts';
-import { type Load, measureChange, pacedLoad, saturatedLoad, underLoad } from './contender.ts';
+import {
+  type Change,
+  type Load,
+  measureBreak,
+  measureChange,
+  measureRate,
+  pacedLoad,
+  saturatedLoad,
+  underLoad,
+} from './contender.ts';
 import type { Name, Sample } from './figures.ts';
+import { type Service, startService } from './service.ts';
 
 export interface Ours {
   readonly rounds: Record<Name, () => Promise<Sample>>;
+  /** Commits per second of writers at full speed. */
+  measureRate(seconds: number): Promise<number>;
   /** Megabytes of the process of each kind that takes most. */
   measureMemory(): Promise<{ readonly executorMb: number; readonly controlPlaneMb: number; readonly mysqldMb: number }>;
   /** Tells what there is to know when a round failed. */
@@ -26,6 +38,7 @@ interface Cluster {
   readonly login: Login;
   readonly caPem: string;
   readonly endpoints: Endpoints;
+  readonly servicePort: number;
   stopWatching(): void;
 }
 
@@ -33,24 +46,40 @@ export async function startOurs(signal: AbortSignal): Promise<Ours> {
   const plane = await createControlPlane({ agents: 3, signal });
   const api = createApiClient(plane.apiUrl);
   let cluster: Cluster | null = null;
+  let service: Service | null = null;
   const getCluster = async () => {
     cluster ??= (await createCluster(api)).cluster;
     await waitReady(api, signal);
     return cluster;
   };
-  const failOver = async (name: 'SIGKILL' | 'SIGSTOP', load: Load) => {
-    const { id, ...target } = await getCluster();
+  const getTargetOfService = async (made: Cluster) => {
+    service ??= await startService(plane.apiUrl);
+    return { ...made, endpoints: service.endpoints(made.servicePort) };
+  };
+  const breakPrimary = async (name: 'SIGKILL' | 'SIGSTOP', made: Cluster): Promise<Change> => {
     await api.releaseCooldown(clusterName);
     const { primary, epoch } = await api.cluster(clusterName);
-    const change = async () => {
-      const mysqld = getMysqld(id, primary);
+    return async () => {
+      const mysqld = getMysqld(made.id, primary);
       const at = now();
       signalProcess(mysqld, name);
       return { at, ended: describeChange(api, epoch, at) };
     };
-    return measureChange(target, change, load);
+  };
+  const failOver = async (name: 'SIGKILL' | 'SIGSTOP', load: Load) => {
+    const made = await getCluster();
+    return measureChange(made, await breakPrimary(name, made), load);
+  };
+  const handOver = async (): Promise<Change> => {
+    const { epoch } = await api.cluster(clusterName);
+    return async () => {
+      const at = now();
+      const asked = api.changePrimary(clusterName, { kind: 'switchover', reason: 'bench' });
+      return { at, ended: asked.then(() => describeChange(api, epoch, at)) };
+    };
   };
   const destroy = async () => {
+    await service?.destroy();
     cluster?.stopWatching();
     await plane.destroy(removeRunDirectories);
   };
@@ -87,16 +116,14 @@ export async function startOurs(signal: AbortSignal): Promise<Ours> {
           return waitRejoined({ api, ordinal: primary ?? -1, at, known });
         });
       },
-      async switchover() {
-        const target = await getCluster();
-        const { epoch } = await api.cluster(clusterName);
-        return measureChange(target, async () => {
-          const at = now();
-          const asked = api.changePrimary(clusterName, { kind: 'switchover', reason: 'bench' });
-          return { at, ended: asked.then(() => describeChange(api, epoch, at)) };
-        });
+      switchover: async () => measureChange(await getCluster(), await handOver()),
+      async 'failover-service'() {
+        const made = await getCluster();
+        return measureBreak(await getTargetOfService(made), await breakPrimary('SIGKILL', made));
       },
+      'switchover-service': async () => measureBreak(await getTargetOfService(await getCluster()), await handOver()),
     },
+    measureRate: async (seconds) => measureRate(await getCluster(), seconds),
     async measureMemory() {
       const { id } = await getCluster();
       const members = [0, 1, 2].map((ordinal) => findMember(id, ordinal));
@@ -116,7 +143,8 @@ export async function startOurs(signal: AbortSignal): Promise<Ours> {
 /** From the request to the first commit through the endpoint that the API tells. */
 async function createCluster(api: Api): Promise<{ cluster: Cluster; totalMs: number }> {
   const startedAt = now();
-  const { id, credentials: login } = await api.create(clusterBody);
+  const { id, servicePort, credentials: login } = await api.create(clusterBody);
+  if (servicePort === null) throw new Error('the cluster was given no service port');
   const { endpoints, stop } = watchEndpoints(api, clusterName);
   const primary = await waitFor({ what: 'an endpoint', timeoutMs: 60_000, everyMs: 2 }, () => endpoints.primary());
   const { host, port } = primary;
@@ -124,7 +152,7 @@ async function createCluster(api: Api): Promise<{ cluster: Cluster; totalMs: num
   await session.query('CREATE DATABASE first');
   const totalMs = now() - startedAt;
   await session.close();
-  return { cluster: { id, login, caPem: login.caCertPem, endpoints, stopWatching: stop }, totalMs };
+  return { cluster: { id, login, caPem: login.caCertPem, endpoints, servicePort, stopWatching: stop }, totalMs };
 }
 
 function getMysqld(clusterId: string, ordinal: number | null): Process {
