@@ -26,6 +26,8 @@ const killEveryMs = 2000;
 const unseenMs = 10_000;
 /** A refused failover lets the primary start again for this long. */
 const refusalHoldsMs = 15_000;
+/** A refused failover lets the primary start again for this long. */
+const refusalHoldsMs = 15_000;
 const backOffMs = { first: 500, max: 30_000 } as const;
 
 type Run<T> = { readonly input: MemberInput; readonly signal: AbortSignal } & { readonly _?: T };
