@@ -76,7 +76,8 @@ const command = <K extends string, S extends z.ZodRawShape>(kind: K, shape: S) =
 export const commandSchema = z.discriminatedUnion('kind', [
   /**
    * Bring mysqld up: read-only, replication stopped. `initialise`: this launch may fill an empty data volume for
-   * its incarnation; without it an empty or unmarked volume is refused with VOLUME_NOT_OURS. Also ends a hold: crash
+   * its incarnation; without it an empty or unmarked volume is refused with VOLUME_NOT_OURS. A first filling that was
+   * interrupted goes on either way: its marker proves that nothing was ever in use there. Also ends a hold: crash
    * recovery runs, the member stays read-only and is compared before it may follow anyone.
    */
   command('start', { initialise: z.boolean(), secrets }),
@@ -175,6 +176,8 @@ export const statusSchema = z.object({
   reason: z.object({ code: z.string(), message: z.string() }).nullable(),
   /** The data directory has been filled for this incarnation, once and for all. */
   isInitialised: z.boolean(),
+  /** Which directory the data volume is (inode and birth): another one in the same path is another disk. */
+  dataPlace: z.string().nullish(),
   isWritable: z.boolean(),
   gtidExecuted: z.string(),
   gtidReceived: z.string(),

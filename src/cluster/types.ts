@@ -77,7 +77,10 @@ export interface Bundle {
   readonly cpus: number;
   readonly memMb: number;
   readonly ports: Ports;
-  readonly data: PlacedVolume;
+  readonly data: PlacedVolume & {
+    /** Status.dataPlace as it was first told: only this very directory may be initialised. Absent = not told yet. */
+    readonly place?: string;
+  };
   readonly backup: PlacedVolume | null;
 }
 

@@ -19,7 +19,7 @@ import {
 import type { Resource } from '../mesos/types.ts';
 import { insertBundle, listBundles, setBundleAgent, setBundleState } from '../store/bundles.ts';
 import { getCluster } from '../store/clusters.ts';
-import { insertLaunch } from '../store/launches.ts';
+import { findLaunch, insertLaunch } from '../store/launches.ts';
 import { getMember } from '../store/members.ts';
 import type { BundleRow, ClusterRow, MemberRow } from '../store/rows.ts';
 import { type Context, emit } from './context.ts';
@@ -102,6 +102,9 @@ export function relaunchWant(context: Context, bundle: BundleRow): Want {
         getMember(context.store, bundle.clusterId, bundle.ordinal),
       ]);
       if (!found || member.bundleId !== bundle.id || member.desired === 'gone') return null;
+      // Until its member machine has looked again the want stands, and Mesos may tell an offer twice.
+      const last = member.taskId === null ? null : await findLaunch(context.store, member.taskId);
+      if (last !== null && last.endedAt === null) return null;
       if (!coversBundle(found.offers, bundle.resources as Resource[])) {
         report({
           agentId: found.agentId,

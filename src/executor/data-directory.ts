@@ -10,7 +10,7 @@ import type { Distribution } from '../mysql/distribution.ts';
 import { copyTemplate, ensureTemplate } from '../mysql/template.ts';
 import { isMissing, renameDurable } from './durable.ts';
 import type { MemberPaths } from './member-files.ts';
-import { createMarker, isEmptyVolume, type Marker, type Volume, writeMarker } from './volumes.ts';
+import { createMarker, isEmptyVolume, type Marker, requireSamePlace, type Volume, writeMarker } from './volumes.ts';
 
 export interface FillOptions {
   readonly plan: LaunchPlan;
@@ -42,6 +42,7 @@ export async function initialiseDataDirectory(options: FillOptions): Promise<Mar
   if (marker?.fill === 'rebuilding') {
     throw new Refusal('REBUILD_UNFINISHED', 'a rebuild of the data volume was interrupted');
   }
+  if (!marker) await requireSamePlace(data);
   if (!marker && !(await isEmptyVolume(data))) {
     throw new Refusal('VOLUME_NOT_OURS', 'the data volume has no marker and is not empty');
   }

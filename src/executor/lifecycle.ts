@@ -50,7 +50,7 @@ export async function start(
   }
   setPhase(context, 'starting');
   try {
-    if (command.initialise && marker?.fill !== 'filled') {
+    if (marker ? marker.fill === 'filling' || (command.initialise && marker.fill !== 'filled') : command.initialise) {
       context.marker = await initialiseDataDirectory({
         plan: context.plan,
         data,

@@ -145,6 +145,7 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
       instance: context.phase === 'running' && !isKnown ? 'starting' : context.phase,
       reason: context.reason,
       isInitialised: context.marker?.fill === 'filled',
+      dataPlace: context.volumes?.data.place ?? null,
       ...known,
       replication: heard(known),
       heartbeatAt: context.heartbeatAt,

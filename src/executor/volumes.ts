@@ -2,7 +2,8 @@
  * Whose volumes these are. Rules (guarantee 4: a volume with data is never initialised, overwritten or destroyed as a
  * reaction to a state):
  * - A volume is ours when its marker names this installation, cluster, member and kind.
- * - An unmarked volume is taken only when it is empty and a command says that this launch may fill it.
+ * - An unmarked volume is taken only when it is empty and a command says that this launch may fill it. The control
+ *   plane says so only while the directory is the one that the member's first executor saw (its place).
  * - The marker remembers whether the volume was a device of its own when it was first taken. One that was and is not
  *   any more is a disk that did not come back. Local agents make `path` and `mount` disks out of plain directories,
  *   which share their parent's device from the start: those are not refused.
@@ -61,6 +62,8 @@ export interface Volume {
   readonly sizeMb: number;
   readonly persistenceId: string;
   readonly isOwnDevice: boolean;
+  /** Inode and birth of the directory. Devices are numbered anew at each boot, and an inode alone is soon met again. */
+  readonly place: string;
 }
 
 export type VolumePlan = LaunchPlan['data'];
@@ -73,14 +76,24 @@ export async function openVolume(sandbox: string, kind: 'data' | 'backup', plan:
   const inSandbox = join(sandbox, plan.containerPath);
   try {
     const path = await realpath(inSandbox);
-    const [own, parent] = await Promise.all([stat(path), stat(dirname(path))]);
+    const [own, parent] = await Promise.all([stat(path, { bigint: true }), stat(dirname(path), { bigint: true })]);
     if (!own.isDirectory()) throw new Error(`${path} is not a directory`);
     const { diskType, sizeMb, persistenceId } = plan;
-    return { kind, path, diskType, sizeMb, persistenceId, isOwnDevice: own.dev !== parent.dev };
+    const place = `${own.ino}.${own.birthtimeNs}`;
+    return { kind, path, diskType, sizeMb, persistenceId, isOwnDevice: own.dev !== parent.dev, place };
   } catch (error) {
     const message = `the ${kind} volume is not in the sandbox: ${(error as Error).message}`;
     throw new Refusal('VOLUME_NOT_OURS', message, { kind, persistenceId: plan.persistenceId });
   }
+}
+
+/** Throws VOLUME_NOT_OURS when another directory lies in the volume's path by now. */
+export async function requireSamePlace(volume: Volume): Promise<void> {
+  const { ino, birthtimeNs } = await stat(volume.path, { bigint: true });
+  const found = `${ino}.${birthtimeNs}`;
+  if (found === volume.place) return;
+  const message = `another directory lies where the ${volume.kind} volume was: its disk may have gone away`;
+  throw new Refusal('VOLUME_NOT_OURS', message, { kind: volume.kind, found, expected: volume.place });
 }
 
 /** The marker of a volume; null when there is none. Throws VOLUME_NOT_OURS when it cannot be read. */

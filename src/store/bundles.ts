@@ -129,6 +129,20 @@ export function setBundleAgent(
   });
 }
 
+/**
+ * Which directory the data volume is, as an executor first told it; the first word counts. Answers the stored place.
+ * Refusal: NOT_FOUND.
+ */
+export function setBundlePlace(store: Store, leader: Leader, id: string, place: string): Promise<string> {
+  return transactionAs(store, leader, () => {
+    const { bundle } = get(store, id);
+    if (bundle.data.place !== undefined) return bundle.data.place;
+    const data = { ...bundle.data, place };
+    run(store, 'UPDATE bundle SET bundle = ? WHERE id = ?', JSON.stringify({ ...bundle, data }), id);
+    return place;
+  });
+}
+
 /** The bundle was seen whole at `at` (UTC ms), in an offer or under a running task. True when it was written. */
 export function touchBundle(store: Store, leader: Leader, id: string, at: number): Promise<boolean> {
   return transactionAs(store, leader, () => {

@@ -37,7 +37,7 @@ export const bundleColumn: z.ZodType<Bundle> = z.object({
   cpus: z.number(),
   memMb: z.number(),
   ports: z.object({ mysql: z.int(), control: z.int(), health: z.int() }),
-  data: placedVolume,
+  data: z.object({ ...placedVolume.shape, place: z.string().exactOptional() }),
   backup: placedVolume.nullable(),
 });
 

@@ -32,12 +32,17 @@ export interface NewLaunch {
   readonly token: string;
 }
 
-/** Intent to launch, stored before the ACCEPT; also becomes the member's current task. The same id again changes nothing. */
+/**
+ * Intent to launch, stored before the ACCEPT; also becomes the member's current task. The same id again changes nothing.
+ * Throws while an earlier launch of the member has not ended: the member's row would forget a task that runs.
+ */
 export function insertLaunch(store: Store, leader: Leader, input: NewLaunch): Promise<LaunchRow> {
   const { taskId, clusterId, ordinal, bundleId, agentId, token } = input;
   return transactionAs(store, leader, () => {
     const known = find(store, taskId);
     if (known) return known;
+    const [other] = list(store, 'cluster_id = ? AND ordinal = ? AND ended_at IS NULL', clusterId, ordinal);
+    if (other) throw new Error(`member ${ordinal} of cluster ${clusterId} has launch ${other.taskId}`);
     run(
       store,
       `INSERT INTO launch (task_id, cluster_id, ordinal, bundle_id, agent_id, sealed_token, created_at, task_state)
@@ -115,7 +120,7 @@ function isEarlier(state: string, than: string): boolean {
   return order >= 0 && order < taskStateOrder.indexOf(than);
 }
 
-function list(store: Store, where: string, ...values: string[]): LaunchRow[] {
+function list(store: Store, where: string, ...values: (string | number)[]): LaunchRow[] {
   const sql = `SELECT * FROM launch WHERE ${where} ORDER BY created_at, task_id`;
   return allRows(store, storedLaunch, sql, ...values).map((row) => open(store, row));
 }

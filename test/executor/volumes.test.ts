@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -13,6 +13,7 @@ import {
   measureVolume,
   openVolume,
   readMarker,
+  requireSamePlace,
   writeMarker,
 } from '../../src/executor/volumes.ts';
 
@@ -97,6 +98,18 @@ test('a disk of its own that is not mounted any more is refused; a plain directo
 
   expect(findForeign(volume, marker, plan)).toBeNull();
   expect(findForeign(volume, { ...marker, isOwnDevice: true }, plan)).toMatchObject({ code: 'VOLUME_NOT_OURS' });
+});
+
+test('another directory in the same path is another place', async () => {
+  const volume = await openVolume(sandbox, 'data', dataPlan);
+  expect((await openVolume(sandbox, 'data', dataPlan)).place).toBe(volume.place);
+  await requireSamePlace(volume);
+
+  renameSync(volume.path, `${volume.path}.away`);
+  mkdirSync(volume.path);
+
+  expect((await openVolume(sandbox, 'data', dataPlan)).place).not.toBe(volume.place);
+  await expect(requireSamePlace(volume)).rejects.toMatchObject({ code: 'VOLUME_NOT_OURS' });
 });
 
 test('a marker that cannot be read is nobody’s', async () => {

@@ -28,6 +28,8 @@ export interface Backup {
 
 export interface Volume {
   readonly path: string;
+  /** Another directory in the same path has another one. */
+  readonly place: string;
   marker: Marker | null;
   state: MemberState;
   data: Data | null;
@@ -38,8 +40,9 @@ export interface Volume {
 
 export const firstState: MemberState = { leaderToken: 0, epoch: 0, wasWritable: false, held: null };
 
-const emptyVolume = (path: string): Volume => ({
+const emptyVolume = (path: string, place: string): Volume => ({
   path,
+  place,
   marker: null,
   state: firstState,
   data: null,
@@ -64,9 +67,14 @@ export interface Disks {
 export function createDisks(onDestroyed: (volume: Volume) => void): Disks {
   const volumes = new Map<string, Volume>();
   const links = new Map<string, string>();
+  let places = 0;
+  const make = (path: string) => {
+    places += 1;
+    return emptyVolume(path, String(places));
+  };
   return {
     makeDirectory(path) {
-      if (path.includes('/volumes/') && !volumes.has(path)) volumes.set(path, emptyVolume(path));
+      if (path.includes('/volumes/') && !volumes.has(path)) volumes.set(path, make(path));
     },
     remove(path) {
       const volume = volumes.get(path);
@@ -82,7 +90,7 @@ export function createDisks(onDestroyed: (volume: Volume) => void): Disks {
     },
     volumes: () => [...volumes.values()],
     hide(volume) {
-      volume.hiddenBehind ??= emptyVolume(volume.path);
+      volume.hiddenBehind ??= make(volume.path);
     },
     unhide(volume) {
       volume.hiddenBehind = null;

@@ -259,7 +259,8 @@ export class SimulatedMember {
       throw new Refusal('INCARNATION_MISMATCH', 'the data volume holds another incarnation');
     this.#setPhase('starting');
     try {
-      if (mayFill && data.marker?.fill !== 'filled') await this.#initialise(data, signal);
+      if (data.marker?.fill === 'filling' || (mayFill && data.marker?.fill !== 'filled'))
+        await this.#initialise(data, signal);
       const instance = await this.#bringUp(signal);
       this.#update({ held: null, wasWritable: false });
       this.#enterRunning(instance);
@@ -910,6 +911,7 @@ export class SimulatedMember {
       instance: this.phase,
       reason: this.#reason,
       isInitialised: marker?.fill === 'filled',
+      dataPlace: this.options.data?.place ?? null,
       ...unknownFacts,
       ...known,
       heartbeatAt: this.#heartbeatAt,

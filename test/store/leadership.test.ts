@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import { closeBackup, openBackup } from '../../src/store/backups.ts';
-import { insertBundle, setBundleAgent, setBundleState, touchBundle } from '../../src/store/bundles.ts';
+import { insertBundle, setBundleAgent, setBundlePlace, setBundleState, touchBundle } from '../../src/store/bundles.ts';
 import { commitPrimary, setActivated, setClusterGone, storeRule } from '../../src/store/clusters.ts';
 import { closeFailover, openFailover, recordFailover } from '../../src/store/failovers.ts';
 import { insertLaunch, updateTask } from '../../src/store/launches.ts';
@@ -54,6 +54,7 @@ test('everything that an older leader tries to change is refused, by whichever c
       insertBundle(store, leader, { ...bundle, id: newId(), bundle: someBundle }),
       setBundleState(store, leader, bundle.id, 'released'),
       setBundleAgent(store, leader, { id: bundle.id, agentId: 'x', hostname: 'y', ip: 'z' }),
+      setBundlePlace(store, leader, bundle.id, '1.1'),
       touchBundle(store, leader, bundle.id, 5),
       insertLaunch(store, leader, { ...launch, taskId: 'u' }),
       updateTask(store, leader, { taskId: 't', state: 'TASK_LOST', reason: null, message: null }),

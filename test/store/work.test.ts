@@ -117,6 +117,28 @@ test('a launch is stored once, its token only encrypted', async () => {
   expect(await launches.findLaunch(all.store, 'unknown')).toBeNull();
 });
 
+test('a member has one launch that did not end', async () => {
+  const all = await world();
+  await aLaunch(all);
+  await expect(aLaunch(all, 'u')).rejects.toThrow('has launch t');
+  expect((await getMember(all.store, all.clusterId, 0)).taskId).toBe('t');
+
+  await launches.updateTask(all.store, all.leader, update('TASK_FAILED', { endedAt: 9 }));
+
+  await aLaunch(all, 'u');
+  expect((await getMember(all.store, all.clusterId, 0)).taskId).toBe('u');
+});
+
+test('the first word about a data volume’s place counts', async () => {
+  const { store, leader, clusterId } = await world();
+  const { id } = await aBundle(store, leader, clusterId);
+
+  expect(await bundles.setBundlePlace(store, leader, id, '12.5')).toBe('12.5');
+  expect(await bundles.setBundlePlace(store, leader, id, '13.6')).toBe('12.5');
+
+  expect((await bundles.getBundle(store, id)).bundle.data).toMatchObject({ persistenceId: 'data-1', place: '12.5' });
+});
+
 test('late and repeated task updates change nothing', async () => {
   const all = await world();
   await aLaunch(all);
@@ -145,9 +167,9 @@ test('late and repeated task updates change nothing', async () => {
 test('live launches are those that have not ended', async () => {
   const all = await world();
   await aLaunch(all, 't');
+  await launches.updateTask(all.store, all.leader, update('TASK_KILLED', { endedAt: 9 }));
   all.clock.advance(1);
   await aLaunch(all, 'u');
-  await launches.updateTask(all.store, all.leader, update('TASK_KILLED', { endedAt: 9 }));
 
   expect((await launches.listLiveLaunches(all.store)).map(({ taskId }) => taskId)).toEqual(['u']);
   expect((await launches.listLaunches(all.store, all.clusterId)).map(({ taskId }) => taskId)).toEqual(['t', 'u']);
