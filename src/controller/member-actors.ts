@@ -8,7 +8,7 @@ import type { MemberFacts, MemberInput } from '../machines/member.ts';
 import { memberMachine } from '../machines/member.ts';
 import { kill } from '../mesos/calls.ts';
 import { findReserved } from '../mesos/offers.ts';
-import { setBundleState } from '../store/bundles.ts';
+import { setBundlePlace, setBundleState } from '../store/bundles.ts';
 import { getCluster, readClusterSecrets } from '../store/clusters.ts';
 import { listFailovers } from '../store/failovers.ts';
 import { markInitialised, setMemberBundle, setMemberFailure, setMemberPhase } from '../store/members.ts';
@@ -161,8 +161,7 @@ async function rejoinHeld(context: Context, view: ClusterView, self: MemberView)
 async function sendStart(context: Context, view: ClusterView, self: MemberView, signal: AbortSignal): Promise<void> {
   const body: CommandBody = {
     kind: 'start',
-    // Issued once: as soon as the data volume of this incarnation was filled, no launch may do so again.
-    initialise: self.member.initialisedAt === null,
+    initialise: await mayInitialise(context, self),
     secrets: await context.memberSecrets(await readClusterSecrets(context.store, view.cluster.id), {
       commonName: `${view.cluster.name}-${self.ordinal}`,
       ip: self.bundle!.ip,
@@ -170,6 +169,17 @@ async function sendStart(context: Context, view: ClusterView, self: MemberView, 
     }),
   };
   await context.executors.send(self.launch!.taskId, body, { epoch: view.cluster.epoch, timeoutMs: 150_000, signal });
+}
+
+/**
+ * As soon as the data volume of this incarnation was filled, no launch may do so again. Until that is known, one may
+ * have been filled unheard: only the directory that the first executor saw is taken, not one that lies in its place
+ * because a disk did not come back (guarantee 4). Stored before the command that may fill it is sent.
+ */
+async function mayInitialise(context: Context, { member, bundle, status }: MemberView): Promise<boolean> {
+  if (member.initialisedAt !== null || !bundle || !status) return false;
+  const place = status.dataPlace ?? '';
+  return (await setBundlePlace(context.store, context.leader, bundle.id, place)) === place;
 }
 
 async function rememberInitialised(context: Context, self: MemberView): Promise<void> {
