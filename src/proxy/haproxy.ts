@@ -1,6 +1,7 @@
 /**
  * HAProxy as a child: a master that keeps a worker for the newest configuration, and earlier workers while they have
- * connections. It runs on when this process is killed, and is replaced by the next one.
+ * connections. It ends with this process however that ends (`setpriv --pdeathsig`): one that nobody tells of the next
+ * primary leads clients to a former one.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -50,9 +51,9 @@ export async function startHaproxy(options: HaproxyOptions, config: string): Pro
   const [masterSocket, runtimeSocket] = [join(directory, 'master.sock'), runtimeSocketOf(directory)];
   await endLeftover(clock, pidFile, configFile);
   writeWhole(configFile, config);
-  const child = spawn(program, ['-W', '-S', `${masterSocket},mode,600`, '-f', configFile], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
+  // TERM, not KILL: the master takes its workers along, which the kernel would not.
+  const argv = ['--pdeathsig', 'TERM', program, '-W', '-S', `${masterSocket},mode,600`, '-f', configFile];
+  const child = spawn('setpriv', argv, { stdio: ['ignore', 'ignore', 'pipe'] });
   const { tail, exited } = watch(child, log);
   let isStopping = false;
   const ended = new Promise<Error>((resolve) => {

@@ -1,5 +1,4 @@
 /** An API and members that a test plays, in front of a real HAProxy. */
-import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer as createHttpServer, type Server, type ServerResponse } from 'node:http';
@@ -9,17 +8,12 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { realClock } from '../../src/clock.ts';
 import { type RunningProxy, startProxy } from '../../src/proxy/proxy.ts';
+import { ensureTool } from '../network/tools.ts';
 
-const root = join(import.meta.dirname, '..', '..');
-export const haproxyProgram = join(root, '.cache', 'haproxy', 'haproxy');
+export const haproxyProgram = join(import.meta.dirname, '..', '..', '.cache', 'haproxy', 'haproxy');
 
 /** Fetches HAProxy on the first run; nothing afterwards. */
-export function ensureHaproxy(): void {
-  const { status, stderr } = spawnSync(process.execPath, [join(root, 'scripts', 'setup.mjs'), '--with', 'haproxy'], {
-    encoding: 'utf8',
-  });
-  if (status !== 0) throw new Error(`HAProxy could not be fetched: ${stderr}`);
-}
+export const ensureHaproxy = (): void => void ensureTool('haproxy');
 
 /** A loopback net of this process: `net.9` for the proxy, `net.21`, … for members. */
 export const net = `127.${192 + ((process.pid >> 8) & 31)}.${process.pid & 255}`;
