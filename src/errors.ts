@@ -211,6 +211,16 @@ export const errors = {
     title: 'What the primary lacks does not stand at the end of the last binary log alone',
     todo: 'Nothing: the member is filled anew from its backup volume or by CLONE.',
   },
+  TRANSFER_REFUSED: {
+    status: 409,
+    title: 'The donor does not let this member read its backups any more',
+    todo: 'Nothing: the controller shares them again and the transfer goes on.',
+  },
+  TRANSFER_BROKEN: {
+    status: 503,
+    title: 'The donor of a transfer does not answer',
+    todo: 'Look at the network between the agents and at the executor of the donor; the transfer goes on by itself.',
+  },
   TRIM_FAILED: {
     status: 409,
     title: 'The unacknowledged tail could not be cut',

@@ -109,6 +109,20 @@ export const commandSchema = z.discriminatedUnion('kind', [
   command('setVoter', { isVoter: z.boolean() }),
   /** Change k on the primary and commit a barrier transaction under it. */
   command('setAcknowledgements', { k: z.number().int(), timeoutMs: z.number().int() }),
+  /**
+   * Lets whoever has this token read this member's backups and archive (channel/transfer.ts). In memory only: an
+   * executor that was started anew, or a share that expired, refuses with 401. The same token again: a new deadline.
+   */
+  command('share', {
+    tokenSha256: z.string().regex(/^[0-9a-f]{64}$/),
+    expiresInMs: z
+      .number()
+      .int()
+      .min(1000)
+      .max(7 * 24 * 3600_000),
+    /** Of all streams of this token together; null: as fast as it goes. */
+    maxBytesPerSec: z.number().int().min(1024).nullable(),
+  }),
   /** Long: full backup into the backup volume. Answered at once; progress and result in Status.work. */
   command('backup', { backupId: z.string() }),
   /** Long: fill the data volume anew for a new incarnation. From its own backup volume, or by CLONE from a donor. */

@@ -8,9 +8,11 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
 import { readBody } from '../channel/client.ts';
 import { type Command, type CommandResult, commandSchema, type Status } from '../channel/protocol.ts';
+import { TRANSFER_PATH } from '../channel/transfer.ts';
 import type { Clock } from '../clock.ts';
 import type { Logger } from '../log.ts';
 import { listen } from './listen.ts';
+import type { Share } from './shares.ts';
 
 const MAX_COMMAND_BYTES = 256 * 1024;
 const MAX_CONNECTIONS = 64;
@@ -32,6 +34,11 @@ export interface ControlServerOptions {
   getStatus(): Status;
   /** Calls back at every change until the returned function is called. */
   onStatus(listener: (status: Status) => void): () => void;
+  /** For other executors, with tokens of their own: they open nothing else. Absent: nobody has one. */
+  readonly transfer?: {
+    findShare(token: string): Share | null;
+    serve(request: IncomingMessage, response: ServerResponse, share: Share): Promise<void>;
+  };
 }
 
 export interface ListeningServer {
@@ -65,6 +72,11 @@ export async function startControlServer(options: ControlServerOptions): Promise
 }
 
 async function handle(request: IncomingMessage, response: ServerResponse, options: ControlServerOptions) {
+  if (request.url?.startsWith(TRANSFER_PATH)) {
+    const share = options.transfer?.findShare(bearerOf(request.headers.authorization) ?? '');
+    if (!share) return reject(request, response, 401, { code: 'UNAUTHORIZED' });
+    return options.transfer?.serve(request, response, share);
+  }
   if (!isAuthorised(request.headers.authorization, options.tokenSha256)) {
     return reject(request, response, 401, { code: 'UNAUTHORIZED' });
   }
@@ -96,11 +108,15 @@ async function takeCommand(request: IncomingMessage, response: ServerResponse, o
 }
 
 function isAuthorised(header: string | undefined, tokenSha256: string): boolean {
-  const token = /^Bearer (\S+)$/.exec(header ?? '')?.[1];
+  const token = bearerOf(header);
   if (token === undefined) return false;
   const actual = createHash('sha256').update(token).digest();
   const expected = Buffer.from(tokenSha256, 'hex');
   return actual.length === expected.length && timingSafeEqual(actual, expected);
+}
+
+function bearerOf(header: string | undefined): string | undefined {
+  return /^Bearer (\S+)$/.exec(header ?? '')?.[1];
 }
 
 /** One status a line: at once, at every change, and each second. */

@@ -160,6 +160,7 @@ async function openTask(task: { task_id: { value: string }; data?: string | unde
     submit: member.submit,
     getStatus: member.getStatus,
     onStatus: member.onStatus,
+    transfer: member.transfer,
   });
   const health = await startHealthServer({ address, port: ports.health, log, getFacts: member.getHealth });
   const facts: StartedFacts = { version: PROTOCOL_VERSION, fingerprint: certificate.fingerprint };

@@ -8,6 +8,7 @@ import type { RunningInstance } from './instance.ts';
 import type { MemberPaths } from './member-files.ts';
 import type { MemberStateFile } from './member-state.ts';
 import type { MysqldProcess } from './mysqld-process.ts';
+import type { Shares } from './shares.ts';
 import type { Marker, Volume } from './volumes.ts';
 
 export type Reason = { readonly code: ErrorCode; readonly message: string };
@@ -27,6 +28,8 @@ export interface MemberContext {
   readonly volumes: { readonly data: Volume; readonly backup: Volume | null } | null;
   readonly refusal: Refusal | null;
   readonly paths: MemberPaths;
+  /** Who may read its backups and archive. */
+  readonly shares: Shares;
   readonly state: MemberStateFile;
   /** Of the data volume; null: unmarked. */
   marker: Marker | null;

@@ -17,8 +17,10 @@ import { createTransientState, type MemberStateFile, openMemberState } from './m
 import { rebuild } from './rebuild.ts';
 import * as roles from './roles.ts';
 import { openRunDirectory, removeRunDirectory } from './run-directory.ts';
+import { createShares, type Shares } from './shares.ts';
 import { createStatusKeeper } from './status.ts';
 import { refreshTails } from './tails.ts';
+import { createTransferServer, type TransferServer } from './transfer-server.ts';
 import { findForeign, type Marker, openVolume, readMarker, type Volume } from './volumes.ts';
 
 export interface Member {
@@ -26,6 +28,8 @@ export interface Member {
   getStatus(): Status;
   onStatus(listener: (status: Status) => void): () => void;
   getHealth(): HealthFacts;
+  /** What other executors may read with a token of a `share`. */
+  readonly transfer: Pick<TransferServer, 'serve'> & { readonly findShare: Shares['find'] };
   /** Ends the instance by the rules, for the end of the task; SIGKILL after `graceMs`. Answers whether it ended cleanly. */
   shutDown(graceMs: number): Promise<boolean>;
 }
@@ -70,7 +74,12 @@ export async function openMember(deps: MemberDeps): Promise<Member> {
   takeOver(context);
   await takeOverBackups(context);
   const stopPolling = status.poll();
+  const { serve } = createTransferServer({
+    ...deps,
+    findVolume: () => (context.refusal || !context.backupMarker ? null : (context.volumes?.backup ?? null)),
+  });
   return {
+    transfer: { serve, findShare: context.shares.find },
     submit: queue.submit,
     getStatus: status.get,
     onStatus: status.listen,
@@ -135,6 +144,7 @@ async function createContext(deps: MemberDeps, found: Found): Promise<MemberCont
     ...deps,
     ...found,
     bootId: bootId.trim(),
+    shares: createShares(deps.clock),
     paths: pathsOf(volumePath, runDir, deps.sandbox),
     rebuiltIncarnation: null,
     phase: 'none',
@@ -264,6 +274,9 @@ async function execute(context: MemberContext, command: Command, signal: AbortSi
       return roles.setVoter(context, command);
     case 'setAcknowledgements':
       return roles.setAcknowledgements(context, command);
+    case 'share':
+      context.shares.add(command);
+      return { outcome: 'done' };
     case 'backup':
       return backup(context, command);
     case 'rebuild':

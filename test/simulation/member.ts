@@ -228,6 +228,8 @@ export class SimulatedMember {
         return this.#setVoter(command);
       case 'setAcknowledgements':
         return this.#setAcknowledgements(command);
+      case 'share':
+        return { outcome: 'done' };
       case 'backup':
         return this.#backup(command);
       case 'rebuild':

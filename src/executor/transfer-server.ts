@@ -1,0 +1,211 @@
+/**
+ * The donor's end of a transfer: backups and archive of this member's backup volume, read-only, for whoever has a token
+ * that the scheduler shared. Rules:
+ * - Nothing is read but sealed backups and the archive: ids and names by pattern, paths resolved, links refused.
+ * - Bytes are sent from an offset (`Range: bytes=N-`), throttled here, with one piece in memory.
+ * - The recipient checks what it gets: this end adds no checksum of its own.
+ */
+import { constants } from 'node:fs';
+import { type FileHandle, open, realpath } from 'node:fs/promises';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { join, sep } from 'node:path';
+import { TRANSFER_PATH } from '../channel/transfer.ts';
+import type { Clock } from '../clock.ts';
+import { errors, Refusal } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import { isMissing } from './durable.ts';
+import { dataOf, findManifest, placeOf } from './manifest.ts';
+import { archiveOf, listSegments, segmentName, segmentUuid } from './segments.ts';
+import type { Share } from './shares.ts';
+import type { Throttle } from './throttle.ts';
+import type { Volume } from './volumes.ts';
+
+const PIECE_BYTES = 256 * 1024;
+/** At once, over all shares: the rest of the control server's connections is for commands. */
+const TRANSFERS_MAX = 16;
+/** A recipient that takes nothing for this long is dropped. */
+const STALL_MS = 60_000;
+
+export interface TransferServer {
+  /** Answers a request below /v1/transfer/ whose token was found. Never rejects. */
+  serve(request: IncomingMessage, response: ServerResponse, share: Share): Promise<void>;
+}
+
+export function createTransferServer(deps: {
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Null while there is none, or it is not ours. */
+  findVolume(): Volume | null;
+}): TransferServer {
+  const { clock, log } = deps;
+  let running = 0;
+  return {
+    async serve(request, response, share) {
+      const ended = new AbortController();
+      response.on('error', () => {});
+      response.on('close', () => ended.abort(new Error('the recipient went away')));
+      running += 1;
+      try {
+        if (running > TRANSFERS_MAX) throw new Refusal('BUSY', `${TRANSFERS_MAX} transfers run`);
+        const volume = deps.findVolume();
+        if (!volume) throw new Refusal('NO_BACKUP_VOLUME', 'this member has no backup volume');
+        const asked = parse(request);
+        if (asked.kind === 'archive') {
+          const segments = await listSegments(volume.path, ended.signal);
+          sendJson(response, 200, { version: 1, segments });
+          return;
+        }
+        await using file = await openBelow(await placeOfFile(volume, asked));
+        await sendFile({
+          file,
+          from: readFrom(request),
+          response,
+          throttle: share.throttle,
+          clock,
+          ended: ended.signal,
+        });
+      } catch (error) {
+        if (ended.signal.aborted) return;
+        if (!(error instanceof Refusal)) log.warn({ err: error, url: request.url }, 'a transfer failed');
+        refuse(response, error);
+      } finally {
+        running -= 1;
+      }
+    },
+  };
+}
+
+type Asked =
+  | { readonly kind: 'archive' }
+  | { readonly kind: 'segment'; readonly serverUuid: string; readonly name: string }
+  | { readonly kind: 'manifest' | 'files'; readonly backupId: string }
+  | { readonly kind: 'data'; readonly backupId: string; readonly path: string };
+
+function parse({ method, url }: IncomingMessage): Asked {
+  const at = new URL(url ?? '', 'https://executor');
+  // Decoding may throw; a name that was decoded holds what it holds and goes through its pattern below.
+  const parts = at.pathname.slice(TRANSFER_PATH.length).split('/').map(decode);
+  const [kind, first = '', second = '', ...more] = parts;
+  if (method !== 'GET' || more.length > 0) throw unknown();
+  if (kind === 'archive' && parts.length === 1) return { kind };
+  if (kind === 'archive' && segmentUuid.test(first) && segmentName.test(second)) {
+    return { kind: 'segment', serverUuid: first, name: second };
+  }
+  if (kind !== 'backups') throw unknown();
+  if (second === 'manifest.json') return { kind: 'manifest', backupId: first };
+  if (second === 'files.json') return { kind: 'files', backupId: first };
+  const path = at.searchParams.get('path');
+  if (second === 'data' && path !== null) return { kind: 'data', backupId: first, path };
+  throw unknown();
+}
+
+function decode(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    throw unknown();
+  }
+}
+
+const unknown = () => new Refusal('NOT_FOUND', 'there is no such path');
+
+interface Below {
+  readonly root: string;
+  readonly path: string;
+}
+
+async function placeOfFile(volume: Volume, asked: Exclude<Asked, { kind: 'archive' }>): Promise<Below> {
+  if (asked.kind === 'segment') {
+    return { root: archiveOf(volume.path), path: join(archiveOf(volume.path), asked.serverUuid, asked.name) };
+  }
+  const { final } = placeOf(volume, asked.backupId);
+  const manifest = await findManifest(final);
+  if (manifest?.id !== asked.backupId) {
+    throw new Refusal('BACKUP_DAMAGED', `there is no complete backup ${asked.backupId}`);
+  }
+  if (asked.kind !== 'data') return { root: final, path: join(final, `${asked.kind}.json`) };
+  if (asked.path.includes('\0') || asked.path.split('/').some((part) => part === '' || part === '.' || part === '..')) {
+    throw new Refusal('BAD_REQUEST', 'the path is not that of a file of a backup');
+  }
+  return { root: dataOf(final), path: join(dataOf(final), asked.path) };
+}
+
+/** A regular file below `root`, no link in between: a backup never holds one. */
+async function openBelow({ root, path }: Below): Promise<FileHandle> {
+  try {
+    const [realRoot, real] = await Promise.all([realpath(root), realpath(path)]);
+    if (real !== join(realRoot, path.slice(root.length)) || !real.startsWith(realRoot + sep)) throw unknown();
+    const file = await open(real, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    if ((await file.stat()).isFile()) return file;
+    await file.close();
+    throw unknown();
+  } catch (error) {
+    if (isMissing(error)) throw unknown();
+    throw error;
+  }
+}
+
+/** First byte asked for; only `bytes=N-` is understood. */
+function readFrom({ headers: { range } }: IncomingMessage): number {
+  if (range === undefined) return 0;
+  const [, from] = /^bytes=(\d{1,15})-$/.exec(range) ?? [];
+  if (from === undefined) throw new Refusal('BAD_REQUEST', 'only a range `bytes=N-` is understood');
+  return Number(from);
+}
+
+interface Sending {
+  readonly file: FileHandle;
+  readonly from: number;
+  readonly response: ServerResponse;
+  readonly throttle: Throttle;
+  readonly clock: Clock;
+  /** Aborts when the recipient is gone. */
+  readonly ended: AbortSignal;
+}
+
+async function sendFile({ file, from, response, throttle, clock, ended }: Sending): Promise<void> {
+  const { size } = await file.stat();
+  if (from > size) throw new Refusal('BAD_REQUEST', `the file has ${size} bytes`);
+  const head = { 'content-type': 'application/octet-stream', 'content-length': size - from };
+  if (from === 0) response.writeHead(200, head);
+  else response.writeHead(206, { ...head, 'content-range': `bytes ${from}-${size - 1}/${size}` });
+  // The head goes out before the first piece, which may wait for its turn.
+  response.flushHeaders();
+  const piece = Buffer.allocUnsafe(throttle.portion(PIECE_BYTES));
+  for (let at = from; at < size; ) {
+    await throttle.take(Math.min(piece.length, size - at), ended);
+    const { bytesRead } = await file.read(piece, 0, Math.min(piece.length, size - at), at);
+    // Cut while it was sent: the recipient sees an answer that is too short and asks anew.
+    if (bytesRead === 0) return void response.destroy();
+    await write(response, piece.subarray(0, bytesRead), clock);
+    at += bytesRead;
+  }
+  response.end();
+}
+
+/** The piece was handed to the kernel when this resolves: its memory may be used again. */
+function write(response: ServerResponse, piece: Buffer, clock: Clock): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = clock.setTimeout(() => {
+      response.destroy();
+      reject(new Error(`the recipient took nothing for ${STALL_MS} ms`));
+    }, STALL_MS);
+    response.write(piece, (error) => {
+      clock.clearTimeout(timer);
+      if (error) reject(error);
+      else resolve();
+    });
+  });
+}
+
+function refuse(response: ServerResponse, error: unknown): void {
+  if (response.headersSent) response.destroy();
+  else if (!(error instanceof Refusal)) sendJson(response, 500, { code: 'INTERNAL' });
+  else sendJson(response, errors[error.code].status, { code: error.code, message: error.message });
+}
+
+function sendJson(response: ServerResponse, status: number, body: unknown): void {
+  const text = JSON.stringify(body);
+  response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) });
+  response.end(text);
+}
