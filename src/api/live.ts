@@ -82,6 +82,7 @@ export interface ChangeRequest {
   readonly candidate?: number | undefined;
   readonly force?: boolean | undefined;
   readonly acceptedLoss?: string | undefined;
+  readonly maxPauseMs?: number | undefined;
 }
 
 type Refused = { readonly code: string; readonly message: string; readonly facts?: Readonly<Record<string, unknown>> };

@@ -53,7 +53,10 @@ export const failoverBody = z.strictObject({
   ifPrimary: ordinal.optional().describe('Refuse when another member is the primary'),
   ifEpoch: z.int().min(0).optional().describe('Refuse when the epoch is another'),
   reason: reason.describe('Why, for those who read it later'),
-  force: z.boolean().optional().describe('Fail over although the primary is alive'),
+  force: z
+    .boolean()
+    .optional()
+    .describe('Fail over although the primary is alive; switch over although that ends a long transaction'),
   acceptDataLoss: z
     .strictObject({ statement: z.string().min(1).max(20_000) })
     .optional()
@@ -63,7 +66,7 @@ export const failoverBody = z.strictObject({
     .min(100)
     .max(60_000)
     .optional()
-    .describe('Switchover: longest time without writes, 5000 by default'),
+    .describe('Switchover: longest time from the first paused write to the commit point, 5000 by default'),
 });
 
 export const patchBody = z

@@ -100,9 +100,15 @@ export const commandSchema = z.discriminatedUnion('kind', [
   command('promote', { k: z.number().int(), member: z.number().int(), timeoutMs: z.number().int() }),
   /**
    * Switchover's first step: super_read_only; answers the executed set. Running writers get until maxPauseMs and are
-   * killed then; two seconds more, else TIMED_OUT and still writable. Undone by `promote` in the same epoch.
+   * killed then; two seconds more, else TIMED_OUT and still writable. Undone by `promote` in the same epoch. With
+   * `killAfterMs` writers are killed then, and `maxPauseMs` is the end. With `transactionMaxMs` it is refused with
+   * LONG_TRANSACTION, and nothing touched, while a transaction that writes is older than that.
    */
-  command('demote', { maxPauseMs: z.number().int().min(0).max(600_000) }),
+  command('demote', {
+    maxPauseMs: z.number().int().min(0).max(600_000),
+    killAfterMs: z.number().int().min(0).max(600_000).optional(),
+    transactionMaxMs: z.number().int().min(0).max(600_000).optional(),
+  }),
   /** After a switchover: drop the clients that still hang on the old primary. */
   command('dropClients', {}),
   /** Acknowledge transactions or not (rpl_semi_sync_replica_enabled, receiver restarted). */
@@ -244,6 +250,8 @@ export const statusSchema = z.object({
     .object({
       commandId: z.string(),
       kind: z.enum(['backup', 'rebuild']),
+  /** On a writable member: the oldest transaction that writes, from two seconds of age on. Looked at now and then. */
+  longestTransaction: z.object({ session: z.number(), user: z.string(), startedMsAgo: z.number() }).nullish(),
       step: z.string(),
       doneBytes: z.number(),
       totalBytes: z.number().nullable(),

@@ -19,8 +19,9 @@ function changePrimary(name: 'failover' | 'switchover', summary: string): Verb {
       'if-primary': { type: 'string' },
       'if-epoch': { type: 'string' },
       'dry-run': { type: 'boolean' },
+      force: { type: 'boolean' },
       ...(name === 'failover'
-        ? { force: { type: 'boolean' as const }, 'accept-loss': { type: 'string' as const } }
+        ? { 'accept-loss': { type: 'string' as const } }
         : { 'max-pause': { type: 'string' as const } }),
       ...waitOptions,
     },
@@ -36,7 +37,11 @@ function changePrimary(name: 'failover' | 'switchover', summary: string): Verb {
             '--accept-loss STATEMENT':
               'go on with the loss that a refusal or dry run stated; refused if it is another by then',
           }
-        : { '--max-pause MS': 'longest time without writes; running writers are ended then (default 5000)' }),
+        : {
+            '--max-pause MS':
+              'longest time without writes until the new primary is chosen; running writers are ended 500 ms before, and past it everything is taken back (default 5000)',
+            '--force': 'also when that ends a transaction that has written for longer than --max-pause',
+          }),
       ...waitHelp,
     },
     examples: [

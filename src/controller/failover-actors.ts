@@ -20,21 +20,21 @@ import { cooldownMs } from './automation.ts';
 import { type Context, emit } from './context.ts';
 import { type ClusterView, gather, isRunning, type MemberView, proofOfEnd } from './gather.ts';
 import { judge } from './judge.ts';
-import { readyReplicas, unreadyReplicas } from './plan.ts';
+import { defaultMaxPauseMs, readyReplicas, unreadyReplicas } from './plan.ts';
 import { lookUntil } from './wakes.ts';
 
 const timeoutsMs = {
   freeze: 4000,
   fence: 8000,
-  /** Beside the pause itself: killing, rolling back, the answer. */
+  /** Beside the pause itself: what comes before it, and the answer. */
   demote: 7000,
   catchUp: 50_000,
   promote: 40_000,
   follow: 10_000,
   undo: 20_000,
 } as const;
-/** Unless asked otherwise running writes get this long in a switchover. */
-const defaultMaxPauseMs = 5000;
+/** Of the pause of a switchover: kept for rolling back who was killed, and for catching up. */
+const catchUpReserveMs = 500;
 /** Once enough voters are frozen the others get this long. */
 const graceMs = 250;
 
@@ -218,11 +218,18 @@ async function demote(context: Context, work: Work): Promise<void> {
     throw new Refusal('PRIMARY_NOT_READY', 'the primary does not take writes: this needs a failover, not a switchover');
   }
   assertCandidateReady(view, row);
-  const maxPauseMs = row.options.maxPauseMs ?? defaultMaxPauseMs;
+  const asked = row.options.maxPauseMs ?? defaultMaxPauseMs;
+  const pauseBeganAt = row.facts.pauseBeganAt ?? context.clock.now();
+  if (row.facts.pauseBeganAt === undefined) await record(context, row, 'pausing', { pauseBeganAt });
+  const restMs = pauseRestMs(context, { ...row, facts: { pauseBeganAt } });
+  if (restMs === 0)
+    throw new Refusal('TIMED_OUT', `the pause of ${asked} ms had passed when the control plane was back`);
+  const killAfterMs = Math.round(Math.max(restMs / 2, restMs - catchUpReserveMs));
+  const limits = row.options.force ? { killAfterMs } : { killAfterMs, transactionMaxMs: asked };
   const result = await context.executors.send(
     old.launch.taskId,
-    { kind: 'demote', maxPauseMs },
-    { epoch: view.cluster.epoch, timeoutMs: maxPauseMs + timeoutsMs.demote, signal },
+    { kind: 'demote', maxPauseMs: restMs, ...limits },
+    { epoch: view.cluster.epoch, timeoutMs: restMs + timeoutsMs.demote, signal },
   );
   const reached = [
     ...reachedOf(old, holds(result), true),
@@ -232,6 +239,12 @@ async function demote(context: Context, work: Work): Promise<void> {
     fence: { layer: 'demoted', detail: 'super_read_only is on', at: context.clock.now() },
     reached,
   });
+}
+
+/** What is left of the time that writes may be paused, in whole milliseconds; 0 when it is used up. */
+function pauseRestMs(context: Context, { facts, options }: Pick<FailoverRow, 'facts' | 'options'>): number {
+  const endsAt = (facts.pauseBeganAt ?? context.clock.now()) + (options.maxPauseMs ?? defaultMaxPauseMs);
+  return Math.max(0, endsAt - context.clock.now());
 }
 
 /** Preflight: nothing is touched when the answer is known to be no. */
@@ -298,8 +311,16 @@ async function catchUp(context: Context, args: Args): Promise<void> {
     const source = { host: best.ip, port: best.bundle.ports.mysql };
     await sendTo(context, view, chosen, { kind: 'follow', source }, { epoch, timeoutMs: timeoutsMs.follow, signal });
   }
-  const wait: CommandBody = { kind: 'catchUp', gtidSet: wantedOf(row), timeoutMs: timeoutsMs.catchUp - 2000 };
-  await sendTo(context, view, chosen, wait, { epoch, timeoutMs: timeoutsMs.catchUp, signal });
+  const answerMs = 2000;
+  const timeoutMs = row.kind === 'switchover' ? pauseRestMs(context, row) : timeoutsMs.catchUp - answerMs;
+  const wait: CommandBody = { kind: 'catchUp', gtidSet: wantedOf(row), timeoutMs };
+  const options = { epoch, timeoutMs: timeoutMs + answerMs, signal };
+  await sendTo(context, view, chosen, wait, options).catch((error: unknown) => {
+    if (row.kind !== 'switchover' || !(error instanceof Refusal) || error.code !== 'TIMED_OUT') throw error;
+    const { maxPauseMs = defaultMaxPauseMs } = row.options;
+    const message = `member ${chosen} did not catch up within the pause of ${maxPauseMs} ms: ${error.message}`;
+    throw new Refusal('TIMED_OUT', message, error.facts);
+  });
   if (catchUpFrom !== undefined) {
     await sendTo(context, view, chosen, { kind: 'freeze' }, { epoch, timeoutMs: timeoutsMs.freeze, signal });
   }
@@ -474,9 +495,14 @@ async function undo(
       member: row.fromPrimary,
       timeoutMs: timeoutsMs.undo - 2000,
     };
-    await sendTo(context, view, row.fromPrimary, body, options).catch((error) =>
-      context.log.error({ err: error }, 'the old primary could not be made writable again; the loop goes on trying'),
+    const detail = await sendTo(context, view, row.fromPrimary, body, options).then(
+      () => `member ${row.fromPrimary} takes writes again`,
+      (error: unknown) => {
+        context.log.error({ err: error }, 'the old primary could not be made writable again; the loop goes on trying');
+        return `member ${row.fromPrimary} does not take writes yet`;
+      },
     );
+    await record(context, row, 'taken back', {}, { detail });
   }
   const { error } = input;
   const isRefusal = error instanceof Refusal;

@@ -21,6 +21,7 @@ export interface PlanRequest {
   readonly candidate?: number | undefined;
   readonly force?: boolean | undefined;
   readonly acceptedLoss?: string | undefined;
+  readonly maxPauseMs?: number | undefined;
 }
 
 export interface PlanStep {
@@ -172,11 +173,13 @@ function planSwitchover(
   if (!ready.includes(candidate)) {
     return refuse('CANDIDATE_NOT_READY', `member ${candidate}: ${reasons[candidate]}`, { ready, reasons });
   }
+  const long = findLongTransaction(primary, request.maxPauseMs);
+  if (long && !request.force) return refuse('LONG_TRANSACTION', long.message, long.facts);
   return {
     kind: 'switchover',
     candidate,
     refusal: null,
-    warnings: [],
+    warnings: long ? [`${long.message}: it is ended`] : [],
     steps: [
       {
         name: 'demote',
@@ -189,6 +192,17 @@ function planSwitchover(
     ],
     predictedMs: floorMs.switchover + backlog(view, candidate),
   };
+}
+
+/** Unless asked otherwise writes are paused for this long in a switchover, up to its commit point. */
+export const defaultMaxPauseMs = 5000;
+
+/** A transaction that would not end within the pause, by the primary's last status. */
+function findLongTransaction({ status }: MemberView, maxPauseMs = defaultMaxPauseMs) {
+  const { session, user, startedMsAgo } = status?.longestTransaction ?? {};
+  if (startedMsAgo === undefined || startedMsAgo < maxPauseMs) return null;
+  const message = `session ${session} of ${user} is in a transaction that writes, for ${startedMsAgo} ms`;
+  return { message, facts: { session, user, forMs: startedMsAgo } };
 }
 
 /** The commit point and what follows it; the same for both kinds. */

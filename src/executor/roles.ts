@@ -10,6 +10,7 @@ import { Refusal } from '../errors.ts';
 import type { Session } from '../mysql/connection.ts';
 import { readGtids, subtractGtids } from '../mysql/gtid.ts';
 import { writeEpoch } from '../mysql/heartbeat.ts';
+import { readLongestTransaction } from '../mysql/long-transaction.ts';
 import { pauseWrites } from '../mysql/pause-writes.ts';
 import * as readOnly from '../mysql/read-only.ts';
 import {
@@ -219,11 +220,12 @@ function dropChannel(context: MemberContext, instance: RunningInstance): void {
 export async function demote(context: MemberContext, command: Of<'demote'>): Promise<CommandResult> {
   const instance = requireInstance(context);
   const { promotedEpoch, clock } = context;
-  const { maxPauseMs } = command;
+  const { maxPauseMs, killAfterMs } = command;
+  await requireNoLongTransaction(instance, command.transactionMaxMs);
   const killer = await openSession({ socketPath: context.paths.socket, clock });
   await stopHeartbeat(context);
   try {
-    const { outcome, killed } = await pauseWrites(instance.admin, { clock, maxPauseMs, killer });
+    const { outcome, killed } = await pauseWrites(instance.admin, { clock, maxPauseMs, killAfterMs, killer });
     if (killed.length > 0)
       context.log.warn({ killed: killed.length }, 'sessions that held up a switchover were killed');
     if (outcome === 'blocked') {
@@ -240,6 +242,15 @@ export async function demote(context: MemberContext, command: Of<'demote'>): Pro
     await killer.close();
   }
   return answerHoldings(instance.admin);
+}
+
+/** Before anything is touched: who has written for long would be ended, and had better end by itself. */
+async function requireNoLongTransaction({ admin }: RunningInstance, maxMs: number | undefined): Promise<void> {
+  if (maxMs === undefined) return;
+  const longest = await readLongestTransaction(admin, maxMs);
+  if (!longest) return;
+  const message = `session ${longest.session} of ${longest.user} is in a transaction that writes, for ${longest.forMs} ms`;
+  throw new Refusal('LONG_TRANSACTION', message, { ...longest });
 }
 
 /** Read-only for everybody, and known to be so. No commit waits when super_read_only stands. */

@@ -2,6 +2,7 @@
 import { PROTOCOL_VERSION, type Status } from '../channel/protocol.ts';
 import { readGtids } from '../mysql/gtid.ts';
 import { readHeartbeat } from '../mysql/heartbeat.ts';
+import { readLongestTransaction } from '../mysql/long-transaction.ts';
 import { readAccess } from '../mysql/read-only.ts';
 import { readReplication } from '../mysql/replication.ts';
 import { readSemiSync } from '../mysql/semi-sync.ts';
@@ -19,9 +20,11 @@ const NEWS_MS = 500;
 const ANSWER_MS = 2_500;
 /** Walking a data directory is not free: the fill of volumes is news of a slower kind. */
 const MEASURE_MS = 10_000;
+/** A look at all transactions costs more than the rest. */
+const TRANSACTIONS_MS = 2_000;
 
 /** These change at every look: they are told with the next news, or each second. */
-const isNoNews: ReadonlySet<string> = new Set(['sequence', 'at', 'heardMsAgo']);
+const isNoNews: ReadonlySet<string> = new Set(['sequence', 'at', 'heardMsAgo', 'startedMsAgo']);
 
 type InstanceFacts = Pick<
   Status,
@@ -98,6 +101,9 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
   let running: Promise<void> | null = null;
   let isAskedAgain = false;
   let factsAt = Number.NEGATIVE_INFINITY;
+  let longest: Status['longestTransaction'] = null;
+  let longestOf: RunningInstance | null = null;
+  let longestAt = Number.NEGATIVE_INFINITY;
   const probe = startProbe(context, () => changed());
 
   /** Grown old since they were read. */
@@ -150,6 +156,7 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
       replication: heard(known),
       heartbeatAt: context.heartbeatAt,
       ...readDoubts(known),
+      longestTransaction: isKnown && longestOf === factsOf ? longest : null,
       volumes,
       backups: [...context.backups],
       tails: [...context.tails],
@@ -178,6 +185,14 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
     }
   };
   const ask = async () => {
+  const findLongest = async (instance: RunningInstance, { isWritable }: InstanceFacts) => {
+    const isKnown = longestOf === instance && clock.now() - longestAt < TRANSACTIONS_MS;
+    if (isWritable && isKnown) return;
+    longestAt = clock.now();
+    longestOf = instance;
+    const found = isWritable ? await readLongestTransaction(instance.probe, TRANSACTIONS_MS) : null;
+    longest = found && { session: found.session, user: found.user, startedMsAgo: found.forMs };
+  };
     const { instance } = context;
     if (!instance || context.phase !== 'running') return changed();
     try {
@@ -186,6 +201,7 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
       factsOf = instance;
       factsAt = clock.now();
     } catch (error) {
+      await findLongest(instance, answer);
       if (context.instance === instance) log.warn({ err: error }, 'the instance does not answer');
     }
     changed();

@@ -20,6 +20,8 @@ const noSuchThread = 1094;
 export interface PauseWrites {
   readonly clock: Clock;
   readonly maxPauseMs: number;
+  /** Writers are killed then, and `maxPauseMs` is the end of all. Absent: at `maxPauseMs`, with two seconds more. */
+  readonly killAfterMs?: number | undefined;
   /** Another session of ours: the first one waits. */
   readonly killer: Session;
 }
@@ -33,12 +35,11 @@ export interface Paused {
 
 /** Throws SqlError when a session breaks; nobody knows then whether writes are paused. */
 export async function pauseWrites(session: Session, options: PauseWrites): Promise<Paused> {
-  const { maxPauseMs } = options;
   const before = await readAccess(session);
   if (before.isSuperReadOnly) return { outcome: 'done', killed: [] };
   const [me] = await session.query<{ id: number }>('SELECT CONNECTION_ID() AS id');
   // Counted in seconds, at least one: the exact end is a KILL QUERY, this one stands behind it.
-  const seconds = Math.ceil((maxPauseMs + afterKillMs) / 1000) + 1;
+  const seconds = Math.ceil(deadlines(options).endMs / 1000) + 1;
   await session.query('SET SESSION lock_wait_timeout = ?', [seconds]);
   const ended = new AbortController();
   const pausing = session.query('SET GLOBAL super_read_only = ON', [], { timeoutMs: seconds * 1000 + graceMs });
@@ -58,10 +59,18 @@ export async function pauseWrites(session: Session, options: PauseWrites): Promi
   }
 }
 
-/** Kills who holds it up from `maxPauseMs` on, and ends the wait itself at the last. Answers whom it killed. */
-async function enforce({ clock, maxPauseMs, killer }: PauseWrites, id: number, signal: AbortSignal): Promise<number[]> {
+function deadlines({ maxPauseMs, killAfterMs }: PauseWrites): { readonly killMs: number; readonly endMs: number } {
+  if (killAfterMs === undefined) return { killMs: maxPauseMs, endMs: maxPauseMs + afterKillMs };
+  return { killMs: Math.min(killAfterMs, maxPauseMs), endMs: maxPauseMs };
+}
+
+/** Kills who holds it up when the time is up, and ends the wait itself at the last. Answers whom it killed. */
+async function enforce(options: PauseWrites, id: number, signal: AbortSignal): Promise<number[]> {
+  const { clock, killer } = options;
+  const { killMs, endMs } = deadlines(options);
   const killed = new Set<number>();
-  const pauses = [maxPauseMs, ...Array.from({ length: afterKillMs / killEveryMs }, () => killEveryMs)];
+  const more = Math.max(1, Math.ceil((endMs - killMs) / killEveryMs));
+  const pauses = [killMs, ...Array.from({ length: more }, () => (endMs - killMs) / more)];
   try {
     for (const pauseMs of pauses) {
       await delay(clock, pauseMs, signal);

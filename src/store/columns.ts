@@ -60,6 +60,7 @@ export const factsColumn: z.ZodType<FailoverFacts> = z.object({
       }),
     )
     .exactOptional(),
+  pauseBeganAt: z.number().exactOptional(),
   chosen: z.int().exactOptional(),
   catchUpFrom: z.int().exactOptional(),
   caughtUpAt: z.number().exactOptional(),

@@ -128,7 +128,7 @@ export interface FailoverRow {
 
 /** What a person asked for beyond the kind. */
 export interface FailoverOptions {
-  /** Fail over although the primary is alive. */
+  /** Fail over although the primary is alive; switch over although a long transaction is ended by it. */
   readonly force?: boolean | undefined;
   /** The statement of a loss, quoted from a refusal or a dry run. */
   readonly acceptedLoss?: string | undefined;
@@ -151,6 +151,8 @@ export interface FailoverFacts {
     readonly gtid: string;
     readonly isApplierRunning: boolean;
   }[];
+  /** Switchover: from when on writes may have been paused. Stored before they are. */
+  readonly pauseBeganAt?: number;
   readonly chosen?: number;
   /** The best informed member may not become the primary: the chosen one first catches up from it. */
   readonly catchUpFrom?: number;

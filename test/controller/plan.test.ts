@@ -69,6 +69,19 @@ test('a switchover looks before it touches anything', () => {
   );
 });
 
+test('a switchover waits for who has written for longer than the pause, unless it is forced', () => {
+  const longestTransaction = { session: 42, user: 'team', startedMsAgo: 9000 };
+  const view = aView([aMember(0, { longestTransaction }), aMember(1), aMember(2)]);
+
+  const plan = planChange(view, alive, { kind: 'switchover' });
+  const longer = planChange(view, alive, { kind: 'switchover', maxPauseMs: 20_000 });
+  const forced = planChange(view, alive, { kind: 'switchover', force: true });
+
+  expect(plan.refusal).toMatchObject({ code: 'LONG_TRANSACTION', facts: { session: 42, user: 'team', forMs: 9000 } });
+  expect(longer).toMatchObject({ refusal: null, warnings: [] });
+  expect(forced).toMatchObject({ refusal: null, warnings: [expect.stringContaining('session 42')] });
+});
+
 test('a new primary needs as many acknowledgers as its commits wait for', () => {
   const rule = {
     epoch: 1,

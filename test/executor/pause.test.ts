@@ -40,9 +40,9 @@ async function underWay(sql: string) {
   return { team, outcome };
 }
 
-async function demote(maxPauseMs: number) {
+async function demote(maxPauseMs: number, more: { killAfterMs?: number; transactionMaxMs?: number } = {}) {
   const began = performance.now();
-  const answer = await primary.launch.send({ kind: 'demote', maxPauseMs }, { epoch: 1, leaderToken: 9 });
+  const answer = await primary.launch.send({ kind: 'demote', maxPauseMs, ...more }, { epoch: 1, leaderToken: 9 });
   return { answer, tookMs: performance.now() - began };
 }
 
@@ -81,6 +81,40 @@ test('a long UPDATE is killed when the time is up', async () => {
   expect(await after.query("SELECT 1 FROM shop.orders WHERE note = 'long'")).toEqual([]);
   await after.close();
   await team.close();
+});
+
+test('with a time for the kill the whole pause has an end', async () => {
+  const { team, outcome } = await underWay("UPDATE shop.orders SET note = 'long' WHERE SLEEP(60) = 0");
+
+  const { answer, tookMs } = await demote(2000, { killAfterMs: 500 });
+
+  expect(answer).toMatchObject({ outcome: 'done' });
+  expect(await outcome).not.toBe('OK');
+  expect(tookMs).toBeGreaterThan(450);
+  await promote();
+  await team.close();
+});
+
+test('who has written for long is told, and not ended unless that is wanted', async () => {
+  const team = await primary.team();
+  await team.query('START TRANSACTION');
+  await team.query("UPDATE shop.orders SET note = 'open' WHERE id = 3");
+  const reader = await primary.team();
+  await reader.query('START TRANSACTION WITH CONSISTENT SNAPSHOT');
+  const [me] = await team.query<{ id: number }>('SELECT CONNECTION_ID() AS id');
+
+  const { longestTransaction } = await primary.until((status) => status.longestTransaction != null);
+  const { answer } = await demote(2000, { transactionMaxMs: 1000 });
+
+  expect(longestTransaction).toMatchObject({ session: Number(me?.id), user: 'team' });
+  expect(longestTransaction?.startedMsAgo).toBeGreaterThanOrEqual(2000);
+  expect(answer).toMatchObject({ outcome: 'refused', code: 'LONG_TRANSACTION', facts: { session: Number(me?.id) } });
+  expect((await primary.until(() => true)).isWritable).toBe(true);
+  await team.query('COMMIT');
+  await team.close();
+  expect((await demote(2000, { transactionMaxMs: 1000 })).answer).toMatchObject({ outcome: 'done' });
+  await promote();
+  await reader.close();
 });
 
 test('LOCK TABLES WRITE of an idle session is killed when the time is up', async () => {

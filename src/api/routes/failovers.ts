@@ -28,7 +28,7 @@ export function addFailoverRoutes(app: App, deps: ApiDeps): void {
       await checkCandidate(deps, cluster, candidate);
       const acceptedLoss = acceptDataLoss?.statement;
       if (request.query.dryRun) {
-        const plan = deps.live.plan(cluster.id, { kind, candidate, force, acceptedLoss });
+        const plan = deps.live.plan(cluster.id, { kind, candidate, force, acceptedLoss, maxPauseMs });
         if (!plan) throw new Refusal('NOT_CONNECTED', 'The controller has not looked at the cluster yet.');
         return reply.code(200).send({ ...plan, warnings: [...plan.warnings], steps: [...plan.steps] });
       }
