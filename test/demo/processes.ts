@@ -10,7 +10,8 @@ export interface Process {
   readonly command: readonly string[];
 }
 
-function readProcess(pid: number): Process | null {
+/** null when there is none, or only its exit code is left. */
+export function readProcess(pid: number): Process | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
     // The name may hold blanks and parentheses: count from its end.

@@ -29,8 +29,9 @@ const describe = (error: unknown): string =>
 
 /** Call it when all is ready again. Writers and register are stopped; at the end the cluster is deleted. */
 export async function checkAll(world: World): Promise<Check[]> {
-  const { writers, register } = world;
+  const { writers, register, servicePort } = world;
   await Promise.all([...writers.map((writer) => writer.stop()), register.stop()]);
+  await servicePort.stop();
   return [
     await check('rows exactly once on all members', () => checkRows(world)),
     await check('register linearisable', async () => checkRegister(world)),

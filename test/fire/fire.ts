@@ -8,7 +8,8 @@ import { clusterName } from '../demo/steps.ts';
 import { now } from '../demo/wait.ts';
 import { createRandom } from '../simulation/random.ts';
 import { type Check, checkAll } from './checks.ts';
-import { drawStrikes, type Strike } from './strikes.ts';
+import type { Strike } from './strike.ts';
+import { drawStrikes } from './strikes.ts';
 import { createStage, type Stage, settle, startWorld, type World } from './world.ts';
 
 export interface FireOptions {
@@ -29,6 +30,8 @@ export interface Blow {
   readonly detail: string;
   /** Longest time without an acknowledged row of any one writer. */
   readonly gapMs: number;
+  /** How often a writer behind the service port had to try a row again: the one that had to most often. */
+  readonly breaks: number;
   /** Until the cluster was whole again. */
   readonly tookMs: number;
   /** null: survived. */
@@ -77,7 +80,7 @@ async function strikeOn(world: World, { seconds, seed, say, only }: FireOptions,
   const startedAt = now();
   const endsAt = startedAt + seconds * 1000;
   await settle(world);
-  for (const strike of drawStrikes(random.fork('order'), world.disks !== null)) {
+  for (const strike of drawStrikes(world, random.fork('order'))) {
     if (now() >= endsAt) return;
     if (only !== undefined && !strike.name.includes(only)) continue;
     const blow = await strikeOnce(world, strike, random.fork(`strike ${blows.length}`));
@@ -114,7 +117,22 @@ async function strikeOnce(world: World, strike: Strike, random: StrikeRandom): P
   }
   const endedAt = now();
   const gapMs = Math.max(...world.writers.map((writer) => writer.longestGapMs(startedAt, endedAt)));
-  return { name, detail, gapMs, tookMs: Math.round(endedAt - startedAt), fault };
+  return { name, detail, gapMs, breaks: countBreaks(world, startedAt), tookMs: Math.round(endedAt - startedAt), fault };
+}
+
+/** A break is what a client sees between two acknowledged rows, however often it tried meanwhile. */
+function countBreaks({ writers, endpoints }: World, since: number): number {
+  const isMember = ({ host, port }: { host: string; port: number }) =>
+    endpoints.all().some((each) => each.host === host && each.port === port);
+  const counts = writers.map(({ breaks, acknowledgedAt }) => {
+    const broken = breaks.filter(({ at, endpoint }) => at >= since && !isMember(endpoint)).map(({ at }) => at);
+    const written = acknowledgedAt.filter((at) => at !== null && at >= since) as number[];
+    return broken.filter((at, index) => {
+      const before = broken[index - 1];
+      return before === undefined || written.some((each) => each > before && each < at);
+    }).length;
+  });
+  return Math.max(0, ...counts);
 }
 
 /** What became of the primary meanwhile. */
@@ -149,22 +167,4 @@ function keepLogs(dataDir: string, seed: number, say: (text: string) => void): v
     cpSync(join(dataDir, file), join(target, relative('.', file)));
   }
   say(`\nLogs are kept in ${target}`);
-}
-
-/** One line a kind of strike, then the checks. */
-export function tableOf({ blows, checks }: FireResult): string[] {
-  const names = [...new Set(blows.map(({ name }) => name))].sort();
-  const width = Math.max(30, ...names.map((name) => name.length), ...checks.map(({ name }) => name.length)) + 2;
-  const row = (name: string, ...cells: readonly (string | number)[]) =>
-    `  ${name.padEnd(width)}${cells.map((cell) => String(cell).padStart(12)).join('')}`;
-  const lines = [row('fault', 'struck', 'longest gap', 'survived')];
-  for (const name of names) {
-    const same = blows.filter((each) => each.name === name);
-    const gapMs = Math.max(...same.map((each) => each.gapMs));
-    lines.push(row(name, same.length, `${gapMs} ms`, same.filter(({ fault }) => fault === null).length));
-  }
-  lines.push(row('all', blows.length, '', blows.filter(({ fault }) => fault === null).length), '');
-  for (const { name, told, fault } of checks)
-    lines.push(`  ${name.padEnd(width)}${fault === null ? `holds: ${told}` : `DOES NOT HOLD: ${fault}`}`);
-  return lines;
 }

@@ -18,13 +18,13 @@ export interface Register {
 }
 
 export interface RegisterOptions {
-  readonly endpoints: Endpoints;
+  /** Of each client. */
+  readonly endpoints: readonly [Endpoints, ...Endpoints[]];
   readonly login: Login;
   readonly caPem: string;
 }
 
 const table = 'shop.register';
-const clientCount = 2;
 const everyMs = 40;
 const pauseMs = 20;
 const queryTimeoutMs = 15_000;
@@ -38,22 +38,23 @@ export async function startRegister(options: RegisterOptions): Promise<Register>
   const { endpoints, login, caPem } = options;
   const history: RegisterOperation[] = [];
   const stopping = new AbortController();
-  const every = Array.from({ length: clientCount }, () => createConnections(login, caPem));
-  await prepare(endpoints, every[0]!);
+  const [first] = endpoints;
+  await prepare(first, createConnections(login, caPem));
   let lastFrom = 0;
-  const clients = every.map(async (connections, client) => {
+  const clients = endpoints.map(async (way, client) => {
+    const connections = createConnections(login, caPem);
     for (let turn = 1; !stopping.signal.aborted; turn += 1) {
-      const endpoint = endpoints.primary();
+      const endpoint = way.primary();
       const value = turn % readEvery === 0 ? null : `${client}.${turn}`;
-      const operation = endpoint && (await operate({ endpoint, endpoints, connections, value }));
+      const operation = endpoint && (await operate({ endpoint, endpoints: way, connections, value }));
       if (operation) history.push(operation);
       if (operation && operation.kind !== 'maybe') {
         lastFrom = Math.max(lastFrom, operation.from);
         await delay(realClock, everyMs);
         continue;
       }
-      endpoints.ask();
-      if (sameEndpoint(endpoint, endpoints.primary())) await endpoints.changed(pauseMs);
+      way.ask();
+      if (sameEndpoint(endpoint, way.primary())) await way.changed(pauseMs);
     }
     await connections.close();
   });
@@ -68,14 +69,18 @@ export async function startRegister(options: RegisterOptions): Promise<Register>
 }
 
 async function prepare(endpoints: Endpoints, connections: Connections): Promise<void> {
-  await waitFor({ what: 'the register', timeoutMs: 30_000 }, async () => {
-    const endpoint = endpoints.primary();
-    if (!endpoint) return false;
-    const session = await connections.get(endpoint);
-    await session.query(`CREATE TABLE IF NOT EXISTS ${table} (id INT PRIMARY KEY, value VARCHAR(40) NOT NULL)`);
-    await session.query(`INSERT IGNORE INTO ${table} VALUES (1, '')`);
-    return true;
-  });
+  try {
+    await waitFor({ what: 'the register', timeoutMs: 30_000 }, async () => {
+      const endpoint = endpoints.primary();
+      if (!endpoint) return false;
+      const session = await connections.get(endpoint);
+      await session.query(`CREATE TABLE IF NOT EXISTS ${table} (id INT PRIMARY KEY, value VARCHAR(40) NOT NULL)`);
+      await session.query(`INSERT IGNORE INTO ${table} VALUES (1, '')`);
+      return true;
+    });
+  } finally {
+    await connections.close();
+  }
 }
 
 interface Operation {

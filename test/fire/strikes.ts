@@ -9,20 +9,14 @@ import { findMember, isAlive, killProcess, type Process, signalProcess } from '.
 import { clusterName } from '../demo/steps.ts';
 import { waitFor } from '../demo/wait.ts';
 import type { Random } from '../simulation/random.ts';
+import { ofDisks } from './disk-strikes.ts';
+import { ofNetwork } from './network-strikes.ts';
+import type { Strike } from './strike.ts';
 import { agentOf, findMysqld, look, pause, postFault, primaryOf, replicasOf, type World } from './world.ts';
-
-export interface Strike {
-  /** As it is told in the table. */
-  readonly name: string;
-  /** Does a whole cluster with automation on get a new primary by it? */
-  readonly changesPrimary: 'yes' | 'no' | 'maybe';
-  strike(world: World, random: Random): Promise<string>;
-}
 
 /** Detection takes 8 s; a stopped process that nobody ended by then is let go. */
 const stoppedMs = 15_000;
 const workTimeoutMs = 60_000;
-const frozenMs = 20_000;
 
 function kill(world: World, ordinals: readonly number[]): string {
   const targets = ordinals.map((ordinal) => findMysqld(world, ordinal));
@@ -241,6 +235,31 @@ const ofControlPlane: readonly Strike[] = [
   },
 ];
 
+const ofServicePort: readonly Strike[] = [
+  {
+    name: 'SIGKILL proxy',
+    changesPrimary: 'no',
+    strike: async (world, random) => {
+      const ms = random.between(0, 1000);
+      await world.servicePort.kill();
+      await pause(world, ms);
+      await world.servicePort.start();
+      return `away for ${ms} ms`;
+    },
+  },
+  {
+    name: 'SIGKILL proxy, then the primary',
+    changesPrimary: 'yes',
+    strike: async (world) => {
+      const ordinal = primaryOf(await look(world));
+      await world.servicePort.kill();
+      const told = kill(world, [ordinal]);
+      await world.servicePort.start();
+      return told;
+    },
+  },
+];
+
 const ofMesos: readonly Strike[] = [
   {
     name: 'agent killed and started',
@@ -406,48 +425,20 @@ const ofData: readonly Strike[] = [
   },
 ];
 
-const ofDisks: readonly Strike[] = [
-  {
-    name: "primary's data disk frozen",
-    changesPrimary: 'yes',
-    strike: async (world) => {
-      const { epoch, primary } = await look(world);
-      const path = world.homes[primary ?? 0]?.dataDir ?? '';
-      world.disks?.freeze(path);
-      const { signal } = world;
-      try {
-        const hasChanged = async () => (await look(world)).epoch > epoch;
-        await waitFor({ what: 'another primary', timeoutMs: frozenMs, signal }, hasChanged);
-      } finally {
-        world.disks?.thaw(path);
-      }
-      return `member ${primary}`;
-    },
-  },
-  {
-    name: "replica's data disk full",
-    changesPrimary: 'no',
-    strike: async (world, random) => {
-      const ordinal = random.pick(replicasOf(await look(world)));
-      const path = world.homes[ordinal]?.dataDir ?? '';
-      world.disks?.fill(path);
-      const ms = random.between(3000, 8000);
-      try {
-        await pause(world, ms);
-      } finally {
-        world.disks?.empty(path);
-      }
-      return `member ${ordinal}, ${ms} ms`;
-    },
-  },
+const strikes: readonly Strike[] = [
+  ...ofMysqld,
+  ...ofExecutors,
+  ...ofControlPlane,
+  ...ofServicePort,
+  ...ofMesos,
+  ...byHand,
+  ...ofData,
 ];
 
-const strikes: readonly Strike[] = [...ofMysqld, ...ofExecutors, ...ofControlPlane, ...ofMesos, ...byHand, ...ofData];
-
-/** Every strike once in an order of the seed's, then again in another one. */
-export function* drawStrikes(random: Random, withDisks: boolean): Generator<Strike> {
+/** Every strike that the world has the means for once in an order of the seed's, then again in another one. */
+export function* drawStrikes(world: Pick<World, 'disks' | 'network'>, random: Random): Generator<Strike> {
   for (;;) {
-    const deck = [...strikes, ...(withDisks ? ofDisks : [])];
+    const deck = [...strikes, ...(world.disks ? ofDisks : []), ...(world.network ? ofNetwork : [])];
     while (deck.length > 0) yield* deck.splice(random.between(0, deck.length - 1), 1);
   }
 }

@@ -7,9 +7,13 @@ import { findMember, type Process } from '../demo/processes.ts';
 import { clusterBody, clusterName, type Story, waitReady } from '../demo/steps.ts';
 import { now, waitFor } from '../demo/wait.ts';
 import { startWriter, type Writer } from '../demo/writer.ts';
+import { findNft } from '../network/namespace.ts';
+import { createNetwork, type Network, type Place } from '../network/network.ts';
 import { type Disks, mountDisks } from './disks.ts';
 import { type Register, startRegister } from './register.ts';
+import { createServicePort, type ServicePort } from './service-port.ts';
 
+/** One asks the API where the primary is, two use the service port. */
 const writerCount = 3;
 const rowsPerSecond = 40;
 const readyTimeoutMs = 120_000;
@@ -25,6 +29,11 @@ export interface World extends Story {
   readonly caPem: string;
   /** null where none can be mounted. */
   readonly disks: Disks | null;
+  /** null outside of a network of its own. */
+  readonly network: Network | null;
+  /** Of MySQL, by ordinal. */
+  readonly places: readonly Place[];
+  readonly servicePort: ServicePort;
   /** The newest look at the cluster; kept while the API is away. */
   seen: ClusterAnswer;
 }
@@ -58,24 +67,35 @@ export async function startWorld(stage: Stage): Promise<World> {
   const { plane, api, signal, ends, disks } = stage;
   ends.push(() => disks?.calm());
   await plane.start();
-  const { id: clusterId, credentials: login } = await api.create(clusterBody);
+  const { id: clusterId, servicePort: port, credentials: login } = await api.create(clusterBody);
+  if (port === null) throw new Error('the cluster has no service port');
+  const servicePort = createServicePort(plane, port);
+  ends.push(() => servicePort.stop());
+  await servicePort.start();
   const seen = await waitReady(api, signal);
   const homes = await readHomes(api, clusterId);
   const { endpoints, stop } = watchEndpoints(api, clusterName);
   ends.push(stop);
   const caPem = login.caCertPem;
-  const target = { endpoints, login, caPem };
+  const target = { login, caPem, ratePerSecond: rowsPerSecond };
   const writers: Writer[] = [];
   for (let index = 1; index <= writerCount; index += 1) {
-    const writer = await startWriter({ ...target, table: `orders${index}`, ratePerSecond: rowsPerSecond });
+    const way = index === 1 ? endpoints : servicePort.endpoints;
+    const writer = await startWriter({ ...target, endpoints: way, table: `orders${index}` });
     ends.push(() => writer.stop(0));
     writers.push(writer);
   }
-  const register = await startRegister(target);
+  const register = await startRegister({ login, caPem, endpoints: [endpoints, servicePort.endpoints] });
   ends.push(() => register.stop());
+  const nft = findNft();
+  const network = nft === null ? null : createNetwork(nft);
+  ends.push(() => network?.mend());
+  const places = (await api.reservations())
+    .sort((one, other) => one.member - other.member)
+    .map(({ host, ports }) => ({ host, port: ports.mysql }));
   const [writer] = writers as [Writer];
   const story = { plane, api, endpoints, writer, login, clusterId, signal, settleMs };
-  return { ...story, writers, register, caPem, disks, homes, seen };
+  return { ...story, writers, register, caPem, disks, network, places, servicePort, homes, seen };
 }
 
 /** The cluster as it is, or as it was last seen. */
