@@ -189,6 +189,11 @@ export const errors = {
     title: 'The primary is alive',
     todo: 'Ask for a switchover; or repeat with `force` if it must be given up.',
   },
+  LONG_TRANSACTION: {
+    status: 409,
+    title: 'A transaction on the primary has written for longer than the pause may last',
+    todo: 'Wait for it, give a longer `maxPauseMs`, or repeat with `force`: it is then ended.',
+  },
   CANDIDATE_NOT_READY: {
     status: 409,
     title: 'The candidate cannot take over now',
@@ -204,11 +209,6 @@ export const errors = {
   REBUILD_BUDGET: {
     status: 409,
     title: 'The member was rebuilt too often within an hour',
-  LONG_TRANSACTION: {
-    status: 409,
-    title: 'A transaction on the primary has written for longer than the pause may last',
-    todo: 'Wait for it, give a longer `maxPauseMs`, or repeat with `force`: it is then ended.',
-  },
     todo: 'Find out why it diverges, then ask for a rebuild by hand.',
   },
   TAIL_TOO_DEEP: {

@@ -235,6 +235,8 @@ export const statusSchema = z.object({
   heartbeatPending: z.object({ forMs: z.number(), waitsForAcknowledgement: z.boolean().nullable() }).nullish(),
   /** For how long mysqld has not answered the executor's own probe (login and SELECT over the socket). */
   probeFailing: z.object({ forMs: z.number(), message: z.string() }).nullish(),
+  /** On a writable member: the oldest transaction that writes, from two seconds of age on. Looked at now and then. */
+  longestTransaction: z.object({ session: z.number(), user: z.string(), startedMsAgo: z.number() }).nullish(),
   volumes: z.object({
     data: z.object({ totalMb: z.number(), usedMb: z.number() }),
     backup: z.object({ totalMb: z.number(), usedMb: z.number() }).nullable(),
@@ -250,8 +252,6 @@ export const statusSchema = z.object({
     .object({
       commandId: z.string(),
       kind: z.enum(['backup', 'rebuild']),
-  /** On a writable member: the oldest transaction that writes, from two seconds of age on. Looked at now and then. */
-  longestTransaction: z.object({ session: z.number(), user: z.string(), startedMsAgo: z.number() }).nullish(),
       step: z.string(),
       doneBytes: z.number(),
       totalBytes: z.number().nullable(),

@@ -184,7 +184,6 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
       clock.clearTimeout(timer);
     }
   };
-  const ask = async () => {
   const findLongest = async (instance: RunningInstance, { isWritable }: InstanceFacts) => {
     const isKnown = longestOf === instance && clock.now() - longestAt < TRANSACTIONS_MS;
     if (isWritable && isKnown) return;
@@ -193,6 +192,7 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
     const found = isWritable ? await readLongestTransaction(instance.probe, TRANSACTIONS_MS) : null;
     longest = found && { session: found.session, user: found.user, startedMsAgo: found.forMs };
   };
+  const ask = async () => {
     const { instance } = context;
     if (!instance || context.phase !== 'running') return changed();
     try {
@@ -200,8 +200,8 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
       facts = answer;
       factsOf = instance;
       factsAt = clock.now();
-    } catch (error) {
       await findLongest(instance, answer);
+    } catch (error) {
       if (context.instance === instance) log.warn({ err: error }, 'the instance does not answer');
     }
     changed();
