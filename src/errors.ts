@@ -139,10 +139,56 @@ export const errors = {
     title: 'The backup is not there or does not match its manifest',
     todo: 'Use another backup, or rebuild by CLONE.',
   },
+  ARCHIVE_FAILED: {
+    status: 500,
+    title: 'Binary logs cannot be archived',
+    todo: 'Read the message; look whether the backup volume is well and has room. It is tried again by itself.',
+  },
+  BACKUP_NOT_ACKNOWLEDGED: {
+    status: 409,
+    title: 'The backup holds what the cluster has not acknowledged',
+    todo: 'Use a backup of another member, or take one now.',
+  },
+  NO_BACKUP: { status: 409, title: 'There is no such backup', todo: 'Take one: `selvedge backup NAME --wait`.' },
+  TARGET_BEFORE_BACKUP: {
+    status: 409,
+    title: 'The target is older than every backup that could serve',
+    todo: 'Choose a later time or a larger GTID set; the list of backups says from when on.',
+  },
+  TARGET_NOT_REACHED: {
+    status: 409,
+    title: 'The archives do not hold all that lies before the target',
+    todo: 'Wait until what `missing` names is archived, or choose an earlier target.',
+  },
+  APPLY_FAILED: {
+    status: 409,
+    title: 'Archived logs cannot be applied',
+    todo: 'Read the message; choose another backup or another target.',
+  },
+  VOLUME_TOO_SMALL: {
+    status: 422,
+    title: 'What is to be filled in does not fit into the data volume',
+    todo: 'Ask for a larger `volumes.data.sizeMb`.',
+  },
   BINLOG_UNREADABLE: {
     status: 500,
     title: 'A binary log cannot be read',
     todo: 'Look whether the disk is well; use the copy of another member.',
+  },
+  BACKUP_NO_SPACE: {
+    status: 409,
+    title: 'The backup volume has no room for another full backup',
+    todo: 'Remove backups, keep fewer of them (backup policy), or use a larger backup volume; `facts` has the numbers.',
+  },
+  BACKUP_ENGINE: {
+    status: 409,
+    title: 'Tables are in engines whose content CLONE leaves out',
+    todo: 'Change the tables in `facts.tables` to InnoDB.',
+  },
+  BACKUP_LAST_VERIFIED: {
+    status: 409,
+    title: 'It is the last backup of the member that is known to be good',
+    todo: 'Take and verify another one first, or repeat with `force`.',
   },
   PROMOTION_UNSAFE: {
     status: 409,

@@ -73,6 +73,13 @@ const head = {
 const command = <K extends string, S extends z.ZodRawShape>(kind: K, shape: S) =>
   z.object({ ...head, kind: z.literal(kind), ...shape });
 
+/** Of what the work reads from disk; null and absent: as fast as it can. */
+const maxBytesPerSec = z
+  .number()
+  .int()
+  .min(1024 * 1024)
+  .nullish();
+
 export const commandSchema = z.discriminatedUnion('kind', [
   /**
    * Bring mysqld up: read-only, replication stopped. `initialise`: this launch may fill an empty data volume for
@@ -130,7 +137,11 @@ export const commandSchema = z.discriminatedUnion('kind', [
     maxBytesPerSec: z.number().int().min(1024).nullable(),
   }),
   /** Long: full backup into the backup volume. Answered at once; progress and result in Status.work. */
-  command('backup', { backupId: z.string() }),
+  command('backup', { backupId: z.string(), maxBytesPerSec }),
+  /** Long: compare, start and read a sealed backup, which stays as it is. The result stands in Status.backups. */
+  command('verify', { backupId: z.string(), maxBytesPerSec }),
+  /** A backup that is there no more is done too. Refused with BUSY while long work runs. */
+  command('removeBackup', { backupId: z.string() }),
   /** Long: fill the data volume anew for a new incarnation. From its own backup volume, or by CLONE from a donor. */
   command('rebuild', {
     incarnation: z.string(),
@@ -243,20 +254,58 @@ export const statusSchema = z.object({
   }),
   /** Complete backups on the backup volume, oldest first. */
   backups: z.array(
-    z.object({ id: z.string(), gtidSet: z.string(), bytes: z.number(), startedAt: z.number(), endedAt: z.number() }),
+    z.object({
+      id: z.string(),
+      gtidSet: z.string(),
+      bytes: z.number(),
+      startedAt: z.number(),
+      endedAt: z.number(),
+      /** When it was last started and read whole; null: never. */
+      verifiedAt: z.number().nullish(),
+      /** How long that took. */
+      durationMs: z.number().nullish(),
+      /** It must not be used, and why. */
+      isBad: z.boolean().optional(),
+      reason: z.string().nullish(),
+    }),
   ),
   /** What was cut off at rejoins by trimming and is kept on this member's volumes, oldest first. */
   tails: z.array(z.object({ id: z.string(), gtidSet: z.string(), bytes: z.number(), at: z.number() })).optional(),
-  /** The long work of a command (backup, rebuild): the last one, running or ended. */
+  /** The long work of a command: the last one, running or ended. */
   work: z
+  /** The list of backups was read: what is not in it is not there. */
+  areBackupsKnown: z.boolean().optional(),
+  /** Binary logs in the archive of the backup volume; null: there is none (of ours). */
+  archive: z
+    .object({
+      /** Unbroken runs of logs of one server_uuid, each after what its server had before. */
+      spans: z.array(
+        z.object({
+          serverUuid: z.string(),
+          fromGtids: z.string(),
+          gtidSet: z.string(),
+          firstAt: z.number().nullable(),
+          lastAt: z.number().nullable(),
+        }),
+      ),
+      bytes: z.number(),
+      /** Of this member's own logs, not yet durable in the archive. */
+      pendingBytes: z.number(),
+      /** When nothing was pending for the last time. */
+      archivedAt: z.number().nullable(),
+      /** Why it does not go on; it is tried again. */
+      error: z.object({ code: z.string(), message: z.string() }).nullable(),
+    })
+    .nullish(),
     .object({
       commandId: z.string(),
-      kind: z.enum(['backup', 'rebuild']),
+      kind: z.enum(['backup', 'rebuild', 'verify']),
       step: z.string(),
       doneBytes: z.number(),
       totalBytes: z.number().nullable(),
       outcome: z.enum(['running', 'done', 'failed']),
       code: z.string().nullable(),
+      startedAt: z.number().nullish(),
       message: z.string().nullable(),
     })
     .nullable(),

@@ -8,14 +8,20 @@ import { join } from 'node:path';
 import type { Command, CommandResult } from '../channel/protocol.ts';
 import { type Clock, delay } from '../clock.ts';
 import { Refusal } from '../errors.ts';
-import { cloneLocal, readCloneProgress } from '../mysql/clone.ts';
+import { findEmptiedTables } from '../mysql/checksums.ts';
+import { cloneLocal, limitClone, readCloneProgress, readThreadId } from '../mysql/clone.ts';
 import type { Session } from '../mysql/connection.ts';
 import { readGtids } from '../mysql/gtid.ts';
+import { readMarks } from './backup-marks.ts';
+import { noSpace, requireRoom } from './backup-space.ts';
+import { copyArgs } from './copy-instance.ts';
 import { isMissing, renameDurable, syncTree } from './durable.ts';
 import { openSession, startInstance } from './instance.ts';
 import { beginWork, requireIdle, tellDone, type WorkHandle } from './long-work.ts';
 import { dataOf, findManifest, hashFiles, listBackups, placeOf, writeManifest } from './manifest.ts';
-import { type MemberContext, requireInstance, requireVolumes } from './member-context.ts';
+import { type BackupEntry, type MemberContext, requireInstance, requireVolumes } from './member-context.ts';
+import { lowerPriority } from './pace.ts';
+import { createThrottle } from './throttle.ts';
 import type { Volume } from './volumes.ts';
 
 const PROGRESS_MS = 500;
@@ -35,12 +41,55 @@ export async function backup(
   requireIdle(context);
   const place = placeOf(volume, command.backupId);
   if (await findManifest(place.final)) return tellDone(context, what);
-  requireInstance(context);
-  return beginWork(context, what, (work) => takeBackup(context, volume, command.backupId, work));
+  const { admin } = requireInstance(context);
+  const emptied = await findEmptiedTables(admin);
+  if (emptied.length > 0) {
+    const message = `CLONE would leave these tables empty: ${emptied.join(', ')}`;
+    throw new Refusal('BACKUP_ENGINE', message, { tables: emptied });
+  }
+  const roomBytes = await requireRoom(context, volume, place.partial);
+  const options = { volume, id: command.backupId, roomBytes, bytesPerSec: command.maxBytesPerSec ?? null };
+  return beginWork(context, what, (work) => takeBackup(context, options, work));
 }
 
-async function takeBackup(context: MemberContext, volume: Volume, id: string, work: WorkHandle): Promise<void> {
+/**
+ * The `removeBackup` command. Without its final name it counts for nothing; what is left of it then goes by itself,
+ * now or at the next start.
+ */
+export async function removeBackup(
+  context: MemberContext,
+  command: Extract<Command, { kind: 'removeBackup' }>,
+): Promise<CommandResult> {
+  const { backup: volume } = requireVolumes(context);
+  if (!volume) throw new Refusal('NO_BACKUP_VOLUME', 'this member has no backup volume');
+  requireIdle(context);
+  const { final } = placeOf(volume, command.backupId);
+  const going = `${final}.removed.partial`;
+  await rm(going, { recursive: true, force: true });
+  try {
+    await renameDurable(final, going);
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+  }
+  context.badBackups.delete(command.backupId);
+  await refreshBackups(context, volume);
+  rm(going, { recursive: true, force: true }).catch((error: unknown) =>
+    context.log.warn({ err: error, backup: command.backupId }, 'a removed backup cannot be cleared yet'),
+  );
+  return { outcome: 'done' };
+}
+
+interface TakeOptions {
+  readonly volume: Volume;
+  readonly id: string;
+  /** The volume is never filled: past this the backup gives up. */
+  readonly roomBytes: number;
+  readonly bytesPerSec: number | null;
+}
+
+async function takeBackup(context: MemberContext, options: TakeOptions, work: WorkHandle): Promise<void> {
   const { clock, plan } = context;
+  const { volume, id } = options;
   const { partial, final } = placeOf(volume, id);
   const startedAt = clock.now();
   const { marker } = context;
@@ -49,15 +98,12 @@ async function takeBackup(context: MemberContext, volume: Volume, id: string, wo
     work.step('copying');
     await rm(partial, { recursive: true, force: true });
     await mkdir(partial, { recursive: true, mode: 0o700 });
-    await copyInstance(context, dataOf(partial), work);
+    const copiedBytes = await copyInstance(context, dataOf(partial), options, work);
     work.step('starting the copy');
     const gtidSet = await learnGtidSet(context, volume, dataOf(partial), work.signal);
     work.step('hashing');
     await removeLeftOut(dataOf(partial));
-    const files = await hashFiles(dataOf(partial), {
-      signal: work.signal,
-      progress: (done) => work.progress(done, null),
-    });
+    const files = await hashCopy(context, dataOf(partial), { copiedBytes, bytesPerSec: options.bytesPerSec }, work);
     work.step('sealing');
     const { installation, cluster, clusterName, ordinal } = plan;
     const { incarnation, serverUuid } = marker;
@@ -78,27 +124,71 @@ async function takeBackup(context: MemberContext, volume: Volume, id: string, wo
 
 /** Reads the list of complete backups into the status. */
 export async function refreshBackups(context: MemberContext, volume: Volume): Promise<void> {
-  const all = await listBackups(volume);
   const { installation, cluster } = context.plan;
-  context.backups = all
-    .filter((each) => each.installation === installation && each.cluster === cluster)
-    .map(({ id, gtidSet, bytes, startedAt, endedAt }) => ({ id, gtidSet, bytes, startedAt, endedAt }));
+  const entries: BackupEntry[] = [];
+  for (const manifest of await listBackups(volume)) {
+    if (manifest.installation !== installation || manifest.cluster !== cluster) continue;
+    const { id, gtidSet, bytes, startedAt, endedAt } = manifest;
+    const { verified, bad } = await readMarks(placeOf(volume, id).final);
+    const reason = context.badBackups.get(id) ?? bad?.message ?? null;
+    const marks = { verifiedAt: verified?.at ?? null, durationMs: verified?.durationMs ?? null };
+    entries.push({ id, gtidSet, bytes, startedAt, endedAt, ...marks, isBad: reason !== null, reason });
+  }
+  context.backups = entries;
+  context.areBackupsKnown = true;
   context.changed();
 }
 
-/** CLONE LOCAL on a session of its own: closing it ends the copying. */
-async function copyInstance(context: MemberContext, target: string, work: WorkHandle): Promise<void> {
+/**
+ * CLONE LOCAL on a session of its own: closing it ends the copying. It runs within mysqld: its threads get the lowest
+ * I/O priority, and `clone_max_data_bandwidth` holds the rate (measured: it is obeyed by LOCAL too, although the manual
+ * speaks of remote clones only). Answers the bytes that were copied.
+ */
+async function copyInstance(
+  context: MemberContext,
+  target: string,
+  { bytesPerSec, roomBytes }: TakeOptions,
+  work: WorkHandle,
+): Promise<number> {
   const instance = requireInstance(context);
   const session = await openSession({ socketPath: context.paths.socket, clock: context.clock });
   const onAbort = () => void session.close();
   work.signal.addEventListener('abort', onAbort, { once: true });
+  let copied = 0;
+  const progress = (done: number, total: number | null) => {
+    copied = Math.max(done, total ?? 0);
+    const most = Math.max(done, total ?? 0);
+    if (most > roomBytes) throw noSpace({ neededBytes: most, roomBytes });
+    work.progress(done, total === null ? null : total * 2);
+  };
   try {
-    await withProgress(context.clock, instance.probe, work, cloneLocal(session, target));
+    await limitClone(session, bytesPerSec);
+    const threadId = await readThreadId(session);
+    if (threadId !== null) lowerPriority(threadId);
+    await withProgress(context.clock, instance.probe, { ...work, progress }, cloneLocal(session, target));
     work.signal.throwIfAborted();
+    return copied;
   } finally {
     work.signal.removeEventListener('abort', onAbort);
     await session.close();
   }
+}
+
+/** The second half of the work: every file is read once more. */
+async function hashCopy(
+  context: MemberContext,
+  dataDir: string,
+  { copiedBytes, bytesPerSec }: { readonly copiedBytes: number; readonly bytesPerSec: number | null },
+  work: WorkHandle,
+) {
+  const throttle = createThrottle(context.clock, bytesPerSec);
+  let done = 0;
+  const onChunk = async (bytes: number) => {
+    done += bytes;
+    work.progress(copiedBytes + done, copiedBytes + Math.max(copiedBytes, done));
+    await throttle.take(bytes, work.signal);
+  };
+  return hashFiles(dataDir, { signal: work.signal, onChunk });
 }
 
 /**
@@ -148,7 +238,7 @@ async function learnGtidSet(
   const copy = await startInstance({
     distribution: await context.findDistribution(),
     cnfPath: null,
-    extraArgs: copyArgs({ dataDir, socketPath, logPath, runDir: context.paths.runDir }),
+    extraArgs: copyArgs({ dataDir, socketPath, logPath }),
     lockPath: join(volume.path, 'lock'),
     logPath,
     socketPath,
@@ -167,35 +257,6 @@ async function learnGtidSet(
     await copy.kill();
     throw error;
   }
-}
-
-function copyArgs(paths: { dataDir: string; socketPath: string; logPath: string; runDir: string }): string[] {
-  return [
-    `--datadir=${paths.dataDir}`,
-    `--socket=${paths.socketPath}`,
-    `--pid-file=${join(paths.runDir, 'b.pid')}`,
-    `--log-error=${paths.logPath}`,
-    '--skip-networking',
-    '--mysqlx=OFF',
-    '--skip-log-bin',
-    '--relay-log=copy-relay',
-    '--skip-replica-start',
-    '--super-read-only',
-    '--offline-mode',
-    '--persisted-globals-load=OFF',
-    '--event-scheduler=OFF',
-    '--gtid-mode=ON',
-    '--enforce-gtid-consistency=ON',
-    '--server-id=1',
-    '--auto-generate-certs=OFF',
-    '--caching-sha2-password-auto-generate-rsa-keys=OFF',
-    '--plugin-load-add=auth_socket=auth_socket.so',
-    '--performance-schema=OFF',
-    '--innodb-buffer-pool-size=32M',
-    '--innodb-buffer-pool-dump-at-shutdown=OFF',
-    '--table-open-cache=200',
-    '--max-connections=10',
-  ];
 }
 
 async function removeLeftOut(dataDir: string): Promise<void> {

@@ -3,7 +3,7 @@ import { constants } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
-/** No file of ours that is read back whole is larger. */
+/** Hardly a file of ours that is read back whole is larger. */
 const MAX_FILE_BYTES = 4 * 1024 * 1024;
 
 const SYNCS_AT_ONCE = 8;
@@ -68,8 +68,8 @@ export async function makeDirectory(path: string, mode = 0o700): Promise<void> {
   await syncDirectory(dirname(path));
 }
 
-/** The text of a small file, or null when there is none. Throws past 4 MB: it is not ours then. */
-export async function readIfThere(path: string): Promise<string | null> {
+/** The text of a file, or null when there is none. Throws past `maxBytes` (default 4 MB): it is not ours then. */
+export async function readIfThere(path: string, maxBytes = MAX_FILE_BYTES): Promise<string | null> {
   let file: Awaited<ReturnType<typeof open>>;
   try {
     file = await open(path, constants.O_RDONLY);
@@ -79,7 +79,7 @@ export async function readIfThere(path: string): Promise<string | null> {
   }
   try {
     const { size } = await file.stat();
-    if (size > MAX_FILE_BYTES) throw new Error(`${path} is too large: ${size} bytes`);
+    if (size > maxBytes) throw new Error(`${path} is too large: ${size} bytes`);
     return await readFile(file, 'utf8');
   } finally {
     await file.close();

@@ -28,7 +28,8 @@ export function beginWork(
   run: (handle: WorkHandle) => Promise<void>,
 ): CommandResult {
   const abort = new AbortController();
-  const base = { ...what, doneBytes: 0, totalBytes: null, code: null, message: null };
+  const startedAt = context.clock.now();
+  const base = { ...what, startedAt, doneBytes: 0, totalBytes: null, code: null, message: null };
   let work: Work = { ...base, step: 'starting', outcome: 'running' };
   let reportedAt = Number.NEGATIVE_INFINITY;
   const tell = (change: Partial<Work>, isUrgent: boolean) => {

@@ -13,8 +13,10 @@ import { isMissing, readIfThere, writeDurable } from './durable.ts';
 import type { Volume } from './volumes.ts';
 
 const READ_BYTES = 256 * 1024;
+/** Some 120 bytes a file: half a million files. */
+const MAX_LIST_BYTES = 64 * 1024 * 1024;
 
-const manifestSchema = z.object({
+export const manifestSchema = z.object({
   version: z.literal(1),
   id: z.string(),
   installation: z.string(),
@@ -70,9 +72,9 @@ export async function writeManifest(
 
 /** The manifest of a complete backup; null when there is none that can be read. */
 export async function findManifest(directory: string): Promise<Manifest | null> {
-  const text = await readIfThere(join(directory, 'manifest.json'));
-  if (text === null) return null;
   try {
+    const text = await readIfThere(join(directory, 'manifest.json'));
+    if (text === null) return null;
     return manifestSchema.parse(JSON.parse(text));
   } catch {
     return null;
@@ -81,7 +83,12 @@ export async function findManifest(directory: string): Promise<Manifest | null> 
 
 /** The file list of a backup. Refuses with BACKUP_DAMAGED when it is not the one that the manifest speaks of. */
 export async function readFiles(directory: string, manifest: Manifest): Promise<BackupFiles> {
-  const text = await readIfThere(join(directory, 'files.json'));
+  const text = await readIfThere(join(directory, 'files.json'), MAX_LIST_BYTES);
+  return checkFiles(text, manifest);
+}
+
+/** The same of the text of such a list, wherever it is from. */
+export function checkFiles(text: string | null, manifest: Manifest): BackupFiles {
   const isWhole = text !== null && createHash('sha256').update(text).digest('hex') === manifest.filesSha256;
   if (!isWhole) throw new Refusal('BACKUP_DAMAGED', `the file list of backup ${manifest.id} does not match`);
   const files = filesSchema.parse(JSON.parse(text));
@@ -121,7 +128,7 @@ function emptyWhenMissing(error: unknown): string[] {
 /** Every file below `directory`, with its SHA-256, in order of path. */
 export async function hashFiles(
   directory: string,
-  options: { readonly signal: AbortSignal; progress(doneBytes: number): void },
+  options: { readonly signal: AbortSignal; progress?(doneBytes: number): void; onChunk?(bytes: number): Promise<void> },
 ): Promise<BackupFiles> {
   const entries = await readdir(directory, { recursive: true, withFileTypes: true });
   const paths = entries
@@ -131,21 +138,26 @@ export async function hashFiles(
   const files: BackupFiles = [];
   let done = 0;
   for (const path of paths) {
-    const { bytes, sha256 } = await hashFile(join(directory, path), options.signal);
+    const { bytes, sha256 } = await hashFile(join(directory, path), options.signal, options.onChunk);
     files.push({ path, bytes, sha256 });
     done += bytes;
-    options.progress(done);
+    options.progress?.(done);
   }
   return files;
 }
 
-/** Size and SHA-256 (hex) of one file, read as a stream. */
-export async function hashFile(path: string, signal: AbortSignal): Promise<{ bytes: number; sha256: string }> {
+/** Size and SHA-256 (hex) of one file, read as a stream; `onChunk` is told what was read and may hold it up. */
+export async function hashFile(
+  path: string,
+  signal: AbortSignal,
+  onChunk?: (bytes: number) => Promise<void>,
+): Promise<{ bytes: number; sha256: string }> {
   const hash = createHash('sha256');
   let bytes = 0;
   for await (const chunk of createReadStream(path, { highWaterMark: READ_BYTES, signal })) {
     hash.update(chunk as Buffer);
     bytes += (chunk as Buffer).length;
+    await onChunk?.((chunk as Buffer).length);
   }
   return { bytes, sha256: hash.digest('hex') };
 }

@@ -5,7 +5,7 @@ import type { Clock } from '../clock.ts';
 import { Refusal } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Distribution } from '../mysql/distribution.ts';
-import { backup, refreshBackups } from './backup.ts';
+import { backup, refreshBackups, removeBackup } from './backup.ts';
 import { type CommandQueue, createCommandQueue } from './command-queue.ts';
 import type { HealthFacts } from './health-server.ts';
 import { fence, start, stop } from './lifecycle.ts';
@@ -23,6 +23,7 @@ import { refreshTails } from './tails.ts';
 import { createTransferServer, type TransferServer } from './transfer-server.ts';
 import { findForeign, type Marker, openVolume, readMarker, type Volume } from './volumes.ts';
 
+import { verify } from './verify.ts';
 export interface Member {
   submit(command: Command): Promise<CommandResult>;
   getStatus(): Status;
@@ -166,6 +167,8 @@ async function createContext(deps: MemberDeps, found: Found): Promise<MemberCont
     work: null,
     workAbort: null,
     workEnded: Promise.resolve(),
+    areBackupsKnown: false,
+    badBackups: new Map(),
     runExclusive: () => Promise.reject(new Error('not ready')),
     changed: () => {},
     refresh: async () => {},
@@ -285,6 +288,10 @@ async function execute(context: MemberContext, command: Command, signal: AbortSi
 }
 
 async function shutDown(context: MemberContext, queue: CommandQueue, graceMs: number): Promise<boolean> {
+    case 'verify':
+      return verify(context, command);
+    case 'removeBackup':
+      return removeBackup(context, command);
   queue.abortAll(new Refusal('SUPERSEDED', 'the task ends'));
   context.workAbort?.abort(new Refusal('SUPERSEDED', 'the task ends'));
   await context.workEnded;

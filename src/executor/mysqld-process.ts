@@ -27,7 +27,7 @@ export interface MysqldProcess {
   /** Resolves when the process was reaped. Never rejects. */
   readonly exited: Promise<Exit>;
   hasExited(): boolean;
-  signal(name: 'SIGTERM' | 'SIGKILL'): void;
+  signal(name: 'SIGTERM' | 'SIGKILL' | 'SIGSTOP' | 'SIGCONT'): void;
 }
 
 export interface ProcessOptions {

@@ -15,6 +15,7 @@ import { readAccess } from '../mysql/read-only.ts';
 import { readReplication, resetReplication } from '../mysql/replication.ts';
 import { copyTemplate, ensureTemplate } from '../mysql/template.ts';
 import { withProgress } from './backup.ts';
+import { readMarks } from './backup-marks.ts';
 import { copyBackup } from './copy-backup.ts';
 import { renameDurable } from './durable.ts';
 import { requireNoneDying } from './dying.ts';
@@ -76,6 +77,9 @@ async function findBackup(context: MemberContext, volume: Volume | null, id: str
   if (manifest.installation !== installation || manifest.cluster !== cluster) {
     throw new Refusal('BACKUP_DAMAGED', `backup ${id} is that of another cluster`);
   }
+  const { bad } = await readMarks(directory);
+  const reason = context.badBackups.get(id) ?? bad?.message ?? null;
+  if (reason !== null) throw new Refusal('BACKUP_DAMAGED', `backup ${id} is bad: ${reason}`);
   await readFiles(directory, manifest);
   return { directory, manifest };
 }

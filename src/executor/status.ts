@@ -161,6 +161,7 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
       backups: [...context.backups],
       tails: [...context.tails],
       work: context.work,
+      areBackupsKnown: context.areBackupsKnown,
       ...tellDying(),
     };
   };

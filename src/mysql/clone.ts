@@ -19,6 +19,15 @@ export async function cloneLocal(session: Session, dir: string): Promise<void> {
 }
 
 /**
+ * Bounds what CLONE copies from or to here, in whole MiB per second (rounded up); null: no bound. Stays until it is set
+ * again. It holds for `cloneLocal` too.
+ */
+export async function limitClone(session: Session, bytesPerSec: number | null): Promise<void> {
+  const mib = bytesPerSec === null ? 0 : Math.ceil(bytesPerSec / 1048576);
+  await session.query('SET GLOBAL clone_max_data_bandwidth = ?', [mib]);
+}
+
+/**
  * Replaces everything in this instance with the donor's data, accounts included. Then mysqld ends with
  * restartExitCode and must be started again; success is what readCloneStatus says after that. Use a session of its own.
  */
@@ -75,4 +84,12 @@ export async function readCloneStatus(session: Session): Promise<CloneStatus | n
      FROM performance_schema.clone_status`,
   );
   return row ? { state: row.state, error: row.error, gtidExecuted: stripGtids(row.gtidExecuted) } : null;
+}
+
+/** Thread of the operating system that carries this session out; null when it is not told. */
+export async function readThreadId(session: Session): Promise<number | null> {
+  const [row] = await session.query<{ id: number | null }>(
+    'SELECT THREAD_OS_ID AS id FROM performance_schema.threads WHERE PROCESSLIST_ID = CONNECTION_ID()',
+  );
+  return row?.id == null ? null : Number(row.id);
 }

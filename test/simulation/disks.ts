@@ -24,6 +24,7 @@ export interface Backup {
   readonly data: Data;
   readonly startedAt: number;
   readonly endedAt: number;
+  verifiedAt?: number;
 }
 
 export interface Volume {

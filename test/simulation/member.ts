@@ -234,6 +234,10 @@ export class SimulatedMember {
         return this.#backup(command);
       case 'rebuild':
         return this.#rebuild(command);
+      case 'verify':
+        return this.#verify(command);
+      case 'removeBackup':
+        return this.#removeBackup(command);
     }
   }
 
@@ -651,7 +655,7 @@ export class SimulatedMember {
   }
 
   #beginWork(
-    kind: 'backup' | 'rebuild',
+    kind: 'backup' | 'rebuild' | 'verify',
     commandId: string,
     run: (signal: AbortSignal) => Promise<void>,
   ): CommandResult {
@@ -718,6 +722,27 @@ export class SimulatedMember {
       if (clock.now() > deadline) throw new Refusal('TIMED_OUT', 'CLONE does not move');
       await delay(clock, 500, signal);
     }
+  #verify(command: Of<'verify'>): CommandResult {
+    this.#requireVolumes();
+    this.#requireIdle();
+    const found = this.options.backup?.backups.find(({ id }) => id === command.backupId);
+    const { clock } = this.options.process;
+    return this.#beginWork('verify', command.id, async (signal) => {
+      await this.#pause('copy', signal);
+      if (!found) throw new Refusal('BACKUP_DAMAGED', 'its manifest is missing or cannot be read');
+      found.verifiedAt = clock.now();
+    });
+  }
+
+  #removeBackup(command: Of<'removeBackup'>): CommandResult {
+    const { backup } = this.options;
+    this.#requireVolumes();
+    this.#requireIdle();
+    if (backup) backup.backups = backup.backups.filter(({ id }) => id !== command.backupId);
+    this.changed();
+    return { outcome: 'done' };
+  }
+
     this.#assertRuns(donor);
   }
 
@@ -920,7 +945,7 @@ export class SimulatedMember {
       heartbeatPending: this.#heartbeatPending(),
       probeFailing: null,
       volumes: { data: { totalMb: 1, usedMb: 1 }, backup: null },
-      backups: (backup?.backups ?? []).map(({ id, gtidSet, startedAt, endedAt }) => ({
+      backups: (backup?.backups ?? []).map(({ id, gtidSet, startedAt, endedAt, verifiedAt }) => ({
         id,
         gtidSet,
         bytes: 1,
@@ -935,7 +960,9 @@ export class SimulatedMember {
     if (!this.options.process.isAlive()) return;
     const status = this.status();
     const text = JSON.stringify({ ...status, sequence: 0, at: 0 });
+        verifiedAt: verifiedAt ?? null,
     if (text === this.#published) return;
+      areBackupsKnown: true,
     this.#published = text;
     this.#sequence += 1;
     for (const listener of this.#listeners) listener({ ...status, sequence: this.#sequence });
