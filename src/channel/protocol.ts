@@ -269,10 +269,6 @@ export const statusSchema = z.object({
       reason: z.string().nullish(),
     }),
   ),
-  /** What was cut off at rejoins by trimming and is kept on this member's volumes, oldest first. */
-  tails: z.array(z.object({ id: z.string(), gtidSet: z.string(), bytes: z.number(), at: z.number() })).optional(),
-  /** The long work of a command: the last one, running or ended. */
-  work: z
   /** The list of backups was read: what is not in it is not there. */
   areBackupsKnown: z.boolean().optional(),
   /** Binary logs in the archive of the backup volume; null: there is none (of ours). */
@@ -297,15 +293,19 @@ export const statusSchema = z.object({
       error: z.object({ code: z.string(), message: z.string() }).nullable(),
     })
     .nullish(),
+  /** What was cut off at rejoins by trimming and is kept on this member's volumes, oldest first. */
+  tails: z.array(z.object({ id: z.string(), gtidSet: z.string(), bytes: z.number(), at: z.number() })).optional(),
+  /** The long work of a command: the last one, running or ended. */
+  work: z
     .object({
       commandId: z.string(),
       kind: z.enum(['backup', 'rebuild', 'verify']),
       step: z.string(),
+      startedAt: z.number().nullish(),
       doneBytes: z.number(),
       totalBytes: z.number().nullable(),
       outcome: z.enum(['running', 'done', 'failed']),
       code: z.string().nullable(),
-      startedAt: z.number().nullish(),
       message: z.string().nullable(),
     })
     .nullable(),

@@ -60,12 +60,12 @@ export interface MemberContext {
   /** Unclean ends in a row that were mended here. */
   restartCount: number;
   backups: readonly BackupEntry[];
-  tails: readonly TailEntry[];
-  work: Work | null;
   /** The list was read in this launch. */
   areBackupsKnown: boolean;
   /** Found to be damaged in this launch, by id, and why: also where no mark could be written. */
   readonly badBackups: Map<string, string>;
+  tails: readonly TailEntry[];
+  work: Work | null;
   /** Ends the long work that runs. */
   workAbort: AbortController | null;
   /** Resolves when the last long work has ended and cleaned up behind itself. Never rejects. */

@@ -21,9 +21,9 @@ import { createShares, type Shares } from './shares.ts';
 import { createStatusKeeper } from './status.ts';
 import { refreshTails } from './tails.ts';
 import { createTransferServer, type TransferServer } from './transfer-server.ts';
+import { verify } from './verify.ts';
 import { findForeign, type Marker, openVolume, readMarker, type Volume } from './volumes.ts';
 
-import { verify } from './verify.ts';
 export interface Member {
   submit(command: Command): Promise<CommandResult>;
   getStatus(): Status;
@@ -163,12 +163,12 @@ async function createContext(deps: MemberDeps, found: Found): Promise<MemberCont
     isVoter: false,
     restartCount: 0,
     backups: [],
+    areBackupsKnown: false,
+    badBackups: new Map(),
     tails: [],
     work: null,
     workAbort: null,
     workEnded: Promise.resolve(),
-    areBackupsKnown: false,
-    badBackups: new Map(),
     runExclusive: () => Promise.reject(new Error('not ready')),
     changed: () => {},
     refresh: async () => {},
@@ -282,16 +282,16 @@ async function execute(context: MemberContext, command: Command, signal: AbortSi
       return { outcome: 'done' };
     case 'backup':
       return backup(context, command);
+    case 'verify':
+      return verify(context, command);
+    case 'removeBackup':
+      return removeBackup(context, command);
     case 'rebuild':
       return rebuild(context, command);
   }
 }
 
 async function shutDown(context: MemberContext, queue: CommandQueue, graceMs: number): Promise<boolean> {
-    case 'verify':
-      return verify(context, command);
-    case 'removeBackup':
-      return removeBackup(context, command);
   queue.abortAll(new Refusal('SUPERSEDED', 'the task ends'));
   context.workAbort?.abort(new Refusal('SUPERSEDED', 'the task ends'));
   await context.workEnded;

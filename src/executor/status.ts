@@ -159,9 +159,9 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
       longestTransaction: isKnown && longestOf === factsOf ? longest : null,
       volumes,
       backups: [...context.backups],
+      areBackupsKnown: context.areBackupsKnown,
       tails: [...context.tails],
       work: context.work,
-      areBackupsKnown: context.areBackupsKnown,
       ...tellDying(),
     };
   };

@@ -232,12 +232,12 @@ export class SimulatedMember {
         return { outcome: 'done' };
       case 'backup':
         return this.#backup(command);
-      case 'rebuild':
-        return this.#rebuild(command);
       case 'verify':
         return this.#verify(command);
       case 'removeBackup':
         return this.#removeBackup(command);
+      case 'rebuild':
+        return this.#rebuild(command);
     }
   }
 
@@ -713,15 +713,6 @@ export class SimulatedMember {
     });
   }
 
-  /** CLONE does not end while a commit of the donor waits. */
-  async #whenCommitted(donor: Instance, signal: AbortSignal): Promise<void> {
-    const { clock } = this.options.process;
-    const deadline = clock.now() + 600_000;
-    while (donor.data.committed < donor.data.log.length) {
-      this.#assertRuns(donor);
-      if (clock.now() > deadline) throw new Refusal('TIMED_OUT', 'CLONE does not move');
-      await delay(clock, 500, signal);
-    }
   #verify(command: Of<'verify'>): CommandResult {
     this.#requireVolumes();
     this.#requireIdle();
@@ -743,6 +734,15 @@ export class SimulatedMember {
     return { outcome: 'done' };
   }
 
+  /** CLONE does not end while a commit of the donor waits. */
+  async #whenCommitted(donor: Instance, signal: AbortSignal): Promise<void> {
+    const { clock } = this.options.process;
+    const deadline = clock.now() + 600_000;
+    while (donor.data.committed < donor.data.log.length) {
+      this.#assertRuns(donor);
+      if (clock.now() > deadline) throw new Refusal('TIMED_OUT', 'CLONE does not move');
+      await delay(clock, 500, signal);
+    }
     this.#assertRuns(donor);
   }
 
@@ -951,7 +951,9 @@ export class SimulatedMember {
         bytes: 1,
         startedAt,
         endedAt,
+        verifiedAt: verifiedAt ?? null,
       })),
+      areBackupsKnown: true,
       work: this.#work,
     };
   }
@@ -960,9 +962,7 @@ export class SimulatedMember {
     if (!this.options.process.isAlive()) return;
     const status = this.status();
     const text = JSON.stringify({ ...status, sequence: 0, at: 0 });
-        verifiedAt: verifiedAt ?? null,
     if (text === this.#published) return;
-      areBackupsKnown: true,
     this.#published = text;
     this.#sequence += 1;
     for (const listener of this.#listeners) listener({ ...status, sequence: this.#sequence });
