@@ -63,8 +63,8 @@ export interface StateFacts {
   readonly cooldownUntil: number | null;
   /** The audit found commits that nobody acknowledged, or acknowledgements of strangers. */
   readonly durabilityBroken: string | null;
-  /** Conditions of the last derivation: their `since` is kept. */
-  readonly previous: readonly Condition[];
+  /** Conditions that held before: their `since` is kept. */
+  readonly previous: readonly Pick<Condition, 'type' | 'since'>[];
   /** UTC milliseconds. */
   readonly now: number;
 }

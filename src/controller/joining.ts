@@ -17,6 +17,7 @@ import {
 import { isSameVoter } from '../cluster/voters.ts';
 import type { MemberInput } from '../machines/member.ts';
 import { setActivated, storeRule } from '../store/clusters.ts';
+import { findMemberEvent } from '../store/events.ts';
 import { type Context, emit } from './context.ts';
 import { type ClusterView, gatherMember, isInPlace, isRunning, type MemberView, primaryOf } from './gather.ts';
 import { openRebuildFor } from './rebuild-actors.ts';
@@ -66,15 +67,18 @@ export async function joinCluster(
     first ??= { at: context.clock.now(), primaryAt: primary.at };
     return primary.at === first.primaryAt || context.clock.now() - first.at < errantAfterMs;
   };
+  let wasInPlace = true;
   await lookUntil(context, clusterId, signal, async () => {
     const { view, self } = await gatherMember(context, clusterId, ordinal);
+    wasInPlace &&= isInPlace(view, self);
     if (!isRunning(self) || !self.isConnected) throw new Error('the instance stopped');
     if (view.cluster.epoch === 0 || (view.failover && !isActivating(view))) return undefined;
     if (view.rebuilds.some((rebuild) => rebuild.ordinal === ordinal)) return undefined;
     const primary = primaryOf(view);
     if (!primary) return undefined;
     if (primary.ordinal === ordinal) return view.failover ? undefined : resumePrimary(context, view, self, signal);
-    if (isInPlace(view, self)) return hasCaughtUp(self, primary) ? announceJoined(context, view, self) : undefined;
+    if (isInPlace(view, self))
+      return hasCaughtUp(self, primary) ? announceJoined(context, view, self, wasInPlace) : undefined;
     if (self.status!.isWritable) return fenceLeftover(context, view, self, signal);
     if (!primary.status || !primary.isConnected || !isRunning(primary)) return undefined;
     const comparison = compareWithPrimary(self.status!, primary.status);
@@ -206,7 +210,15 @@ async function refill(
   return undefined;
 }
 
-async function announceJoined(context: Context, view: ClusterView, self: MemberView): Promise<true> {
+/** Once: a member that is found in its place after a restart of the control plane was announced before. */
+async function announceJoined(
+  context: Context,
+  view: ClusterView,
+  self: MemberView,
+  wasInPlace: boolean,
+): Promise<true> {
+  const known = wasInPlace ? await findMemberEvent(context.store, view.cluster.id, self.ordinal) : null;
+  if (known?.kind === 'member.joined') return true;
   await emit(context, 'member.joined', view.cluster, 'caught up and serves', { ordinal: self.ordinal });
   return true;
 }

@@ -10,6 +10,7 @@ import { kill } from '../mesos/calls.ts';
 import { findReserved } from '../mesos/offers.ts';
 import { setBundlePlace, setBundleState } from '../store/bundles.ts';
 import { getCluster, readClusterSecrets } from '../store/clusters.ts';
+import { findMemberEvent } from '../store/events.ts';
 import { listFailovers } from '../store/failovers.ts';
 import { markInitialised, setMemberBundle, setMemberFailure, setMemberPhase } from '../store/members.ts';
 import { mayFailOver, wasTriedInVain } from './automation.ts';
@@ -55,15 +56,21 @@ export function provideMember(context: Context) {
       recordFailure: ({ context: { clusterId, ordinal } }, { error }) => {
         context.log.warn({ err: error, clusterId, ordinal }, 'a step of the member failed and will be tried again');
         if (!(error instanceof Refusal)) return;
-        void getCluster(context.store, clusterId).then((cluster) =>
-          emit(context, 'member.refused', cluster, error.message, {
-            ordinal,
-            data: { code: error.code, ...error.facts },
-          }),
+        tellRefusal(context, { clusterId, ordinal }, error).catch((fault: unknown) =>
+          context.log.warn({ err: fault }, 'a refusal was not told'),
         );
       },
     },
   });
+}
+
+/** It is tried again and again: the same refusal is told once. */
+async function tellRefusal(context: Context, { clusterId, ordinal }: MemberInput, refusal: Refusal): Promise<void> {
+  const { code, message, facts } = refusal;
+  const known = await findMemberEvent(context.store, clusterId, ordinal);
+  if (known?.kind === 'member.refused' && known.data['code'] === code && known.message === message) return;
+  const cluster = await getCluster(context.store, clusterId);
+  await emit(context, 'member.refused', cluster, message, { ordinal, data: { code, ...facts } });
 }
 
 async function readFacts(context: Context, { input }: Run<MemberFacts>): Promise<MemberFacts> {

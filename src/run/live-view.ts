@@ -3,12 +3,15 @@ import type { DryRun, LiveMember, LiveOffer, LiveState, LiveView } from '../api/
 import { chooseAgent, couldEverFit } from '../cluster/choose-agent.ts';
 import { withoutBundle } from '../cluster/placement.ts';
 import { deriveState, type MemberFacts, type Trouble } from '../cluster/state.ts';
-import { findTroubles } from '../cluster/troubles.ts';
-import type { AgentOffer, Bundle, ClusterSpec, Condition } from '../cluster/types.ts';
+import { findFilling, findTroubles } from '../cluster/troubles.ts';
+import type { AgentOffer, Bundle, ClusterSpec } from '../cluster/types.ts';
 import { isAutomationOn } from '../controller/automation.ts';
 import type { Controller } from '../controller/controller.ts';
 import { type ClusterView, isInPlace, isRunning, type MemberView, primaryOf } from '../controller/gather.ts';
 import { rehearse } from '../controller/plan.ts';
+import type { ConditionTime } from '../store/conditions.ts';
+import type { ConditionTimes } from './condition-times.ts';
+import { createMetrics } from './metrics.ts';
 
 /** `/primary` and `isPrimaryCommitting`: the last heartbeat commit is younger than this. */
 const leaseMs = 3000;
@@ -16,24 +19,23 @@ const leaseMs = 3000;
 export function createLiveView(options: {
   readonly controller: Controller;
   readonly now: () => number;
-  readonly metrics: () => string;
+  readonly times: ConditionTimes;
 }): LiveView {
-  const { controller, now, metrics } = options;
-  const states = new Map<string, LiveState>();
+  const { controller, now, times } = options;
+  const filling: Filling = new Set();
 
   function stateOf(view: ClusterView): LiveState {
-    const previous = states.get(view.cluster.id)?.conditions ?? [];
-    const state = deriveState(factsOf(controller, view, previous, now()));
-    states.set(view.cluster.id, state);
-    return state;
+    return deriveState(factsOf(controller, view, { previous: times.of(view.cluster.id), filling, at: now() }));
   }
+  const state = (clusterId: string) => {
+    const view = controller.view(clusterId);
+    return view ? stateOf(view) : null;
+  };
+  controller.onView((view) => times.keep(view, stateOf(view).conditions));
 
   return {
     isConnected: () => controller.isConnected(),
-    state(clusterId) {
-      const view = controller.view(clusterId);
-      return view ? stateOf(view) : null;
-    },
+    state,
     plan: (clusterId, request) => controller.plan(clusterId, request),
     rehearsal(clusterId) {
       const view = controller.view(clusterId);
@@ -46,15 +48,21 @@ export function createLiveView(options: {
     offers: () => controller.market.recent().map(liveOffer),
     place: (spec) => place(controller, spec),
     subscribe: (listener) => controller.onView((view) => listener({ clusterId: view.cluster.id, kind: 'cluster' })),
-    metrics,
+    metrics: createMetrics({ controller, now, conditions: (clusterId) => state(clusterId)?.conditions ?? [] }),
   };
+}
+
+interface Look {
+  readonly previous: readonly ConditionTime[];
+  readonly filling: Filling;
+  /** UTC milliseconds. */
+  readonly at: number;
 }
 
 function factsOf(
   controller: Controller,
   view: ClusterView,
-  previous: readonly Condition[],
-  at: number,
+  { previous, filling, at }: Look,
 ): Parameters<typeof deriveState>[0] {
   const { cluster, failover } = view;
   const primary = primaryOf(view);
@@ -70,7 +78,7 @@ function factsOf(
     isPrimaryWritable: primary?.isConnected === true && primary.status?.isWritable === true,
     isPrimaryCommitting: primary?.status?.heartbeatAt != null && (pending?.forMs ?? 0) < leaseMs,
     rule: cluster.rule,
-    members: view.members.map((member) => memberFacts(controller, view, member)),
+    members: view.members.map((member) => memberFacts(controller, view, { member, filling })),
     openFailover: failover && { kind: failover.kind, startedAt: failover.startedAt },
     failoverRefusal: view.lastRefusal,
     commitWaits: pending && { forMs: pending.forMs, connectedVoters: primary?.status?.semiSync.clients ?? 0 },
@@ -84,7 +92,11 @@ function factsOf(
   };
 }
 
-function memberFacts(controller: Controller, view: ClusterView, member: MemberView): MemberFacts {
+function memberFacts(
+  controller: Controller,
+  view: ClusterView,
+  { member, filling }: { readonly member: MemberView; readonly filling: Filling },
+): MemberFacts {
   const { ordinal, status } = member;
   const isPlaced = member.bundle !== null;
   return {
@@ -95,7 +107,7 @@ function memberFacts(controller: Controller, view: ClusterView, member: MemberVi
     isInitialised: member.member.initialisedAt !== null,
     waitingForResources: member.isLive || isPlaced ? null : whyNotPlaced(controller, view.cluster.id, ordinal),
     refusal: status?.instance === 'failed' && status.reason ? status.reason : null,
-    troubles: troublesOf(view, member),
+    troubles: [...troublesOf(view, member), ...fillingOf(view, member, filling)],
   };
 }
 
@@ -104,7 +116,7 @@ function troublesOf({ cluster }: ClusterView, { status, ordinal, isLive, isConne
     return [{ code: 'NotReached', message: 'its executor is not reached; it may run on' }];
   }
   if (status?.instance !== 'running') return [];
-  const { replication, volumes, lagMs, probeFailing } = status;
+  const { replication, lagMs, probeFailing } = status;
   return findTroubles({
     isReplica: ordinal !== cluster.primary,
     receiver: replication?.receiver ?? null,
@@ -113,8 +125,27 @@ function troublesOf({ cluster }: ClusterView, { status, ordinal, isLive, isConne
     applierError: replication?.applierError ?? '',
     lagMs,
     probeFailing: probeFailing ?? null,
-    volumes: [{ name: 'data', ...volumes.data }, ...(volumes.backup ? [{ name: 'backup', ...volumes.backup }] : [])],
   });
+}
+
+/** Volumes that were called filling at the last look: `<cluster>.<ordinal>.<volume>`. */
+type Filling = Set<string>;
+
+function fillingOf(
+  { cluster }: ClusterView,
+  { ordinal, status, isConnected }: MemberView,
+  filling: Filling,
+): Trouble[] {
+  if (!status || !isConnected) return [];
+  const { data, backup } = status.volumes;
+  const keyOf = (name: string) => `${cluster.id}.${ordinal}.${name}`;
+  const signs = Object.entries({ data, backup }).flatMap(([name, volume]) =>
+    volume ? [{ name, ...volume, wasFilling: filling.has(keyOf(name)) }] : [],
+  );
+  const found = findFilling(signs);
+  for (const { name } of signs) filling.delete(keyOf(name));
+  for (const { volume } of found) filling.add(keyOf(volume));
+  return found.map(({ code, message }) => ({ code, message }));
 }
 
 /** The failed stages of the last offers that were tried for the member. */

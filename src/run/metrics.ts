@@ -1,13 +1,19 @@
 /** `GET /metrics` in Prometheus' text format, from the controller's memory. */
-import type { Clock } from '../clock.ts';
+import { conditionTypes } from '../cluster/state.ts';
+import type { Condition } from '../cluster/types.ts';
 import type { Controller } from '../controller/controller.ts';
 import { isRunning } from '../controller/gather.ts';
 import { type Rehearsal, rehearse } from '../controller/plan.ts';
 
 type Sample = readonly [labels: Record<string, string>, value: number];
 
-export function createMetrics(controller: Controller, clock: Clock): () => string {
-  const startedAt = clock.now();
+export function createMetrics(options: {
+  readonly controller: Controller;
+  readonly now: () => number;
+  readonly conditions: (clusterId: string) => readonly Condition[];
+}): () => string {
+  const { controller, now } = options;
+  const startedAt = now();
   return () => {
     const views = controller.views().filter(({ cluster }) => cluster.deletedAt === null);
     const members = views.flatMap(({ cluster, members }) =>
@@ -25,9 +31,7 @@ export function createMetrics(controller: Controller, clock: Clock): () => strin
         return found === null ? [] : [[{ cluster: view.cluster.name }, found] as const];
       });
     return [
-      metric('selvedge_up_seconds', 'gauge', 'Seconds since this process leads.', [
-        [{}, (clock.now() - startedAt) / 1000],
-      ]),
+      metric('selvedge_up_seconds', 'gauge', 'Seconds since this process leads.', [[{}, (now() - startedAt) / 1000]]),
       metric('selvedge_mesos_connected', 'gauge', '1 while subscribed to a Mesos master.', [
         [{}, controller.isConnected() ? 1 : 0],
       ]),
@@ -36,6 +40,12 @@ export function createMetrics(controller: Controller, clock: Clock): () => strin
         'gauge',
         'Rises by one with every new primary.',
         views.map(({ cluster }) => [{ cluster: cluster.name }, cluster.epoch]),
+      ),
+      metric(
+        'selvedge_cluster_condition',
+        'gauge',
+        '1 while the condition holds.',
+        views.flatMap(({ cluster }) => conditionSamples(cluster, options.conditions(cluster.id))),
       ),
       metric(
         'selvedge_member_running',
@@ -90,6 +100,12 @@ export function createMetrics(controller: Controller, clock: Clock): () => strin
       ]),
     ].join('');
   };
+}
+
+/** All of them, also those that do not hold: an alert can then tell 0 from nothing known. */
+function conditionSamples({ name }: { readonly name: string }, conditions: readonly Condition[]): Sample[] {
+  const holds = new Set(conditions.map(({ type }) => type));
+  return conditionTypes.map((condition) => [{ cluster: name, condition }, holds.has(condition) ? 1 : 0]);
 }
 
 function metric(name: string, type: string, help: string, samples: readonly Sample[]): string {

@@ -11,10 +11,11 @@ import { type Controller, createController } from '../controller/controller.ts';
 import type { Logger } from '../log.ts';
 import { createSchedulerClient } from '../mesos/scheduler-client.ts';
 import type { FrameworkInfo } from '../mesos/types.ts';
+import { readConditionTimes, setConditionTimes } from '../store/conditions.ts';
 import { getFrameworkId, lead } from '../store/leadership.ts';
 import { openStore, type Store } from '../store/store.ts';
+import { createConditionTimes } from './condition-times.ts';
 import { createLiveView } from './live-view.ts';
-import { createMetrics } from './metrics.ts';
 import { newId, newToken, random } from './random.ts';
 import { createClusterSecrets, createMemberSecrets } from './secrets.ts';
 
@@ -91,10 +92,16 @@ export async function startScheduler(
     memberSecrets: (secrets, member) => createMemberSecrets(secrets, member, clock.now()),
     onEnd,
   });
+  const times = createConditionTimes({
+    known: await readConditionTimes(store),
+    store: (clusterId, next) => setConditionTimes(store, leader, clusterId, next),
+    now: () => clock.now(),
+    log,
+  });
   const api = createApi({
     store,
     wake: (clusterId) => controller.wake(clusterId),
-    live: createLiveView({ controller, now: () => clock.now(), metrics: createMetrics(controller, clock) }),
+    live: createLiveView({ controller, now: () => clock.now(), times }),
     clock,
     newId,
     log,

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { type EventKind, events } from '../events.ts';
 import type { EventRow } from './rows.ts';
 import { takeNumbers } from './sequence.ts';
-import { allRows, json, run } from './sql.ts';
+import { allRows, findRow, json, run } from './sql.ts';
 import { type Store, transaction } from './store.ts';
 
 /** Events kept; the oldest are dropped. They are history for people, nothing is decided by them. */
@@ -63,6 +63,13 @@ export function writeEvent(store: Store, event: NewEvent): EventRow {
   );
   if (row.seq % PRUNE_EVERY === 0) run(store, 'DELETE FROM event WHERE seq <= ?', row.seq - EVENTS_MAX);
   return row;
+}
+
+/** The newest that tells what became of the member; null when there is none. */
+export async function findMemberEvent(store: Store, clusterId: string, ordinal: number): Promise<EventRow | null> {
+  const sql = `SELECT * FROM event WHERE cluster_id = ? AND ordinal = ? AND (kind LIKE 'member.%' OR kind LIKE 'rebuild.%')
+    ORDER BY seq DESC LIMIT 1`;
+  return findRow(store, eventRow, sql, clusterId, ordinal);
 }
 
 export interface EventsQuery {

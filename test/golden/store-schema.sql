@@ -50,6 +50,14 @@ CREATE TABLE cluster (
   sealed_secrets TEXT NOT NULL
 , automation VARCHAR(16) NOT NULL DEFAULT 'on', automation_until BIGINT NULL, cooldown_until BIGINT NULL, service_port INTEGER NULL, preferences TEXT NULL);
 
+CREATE TABLE cluster_condition (
+  cluster_id VARCHAR(36) NOT NULL,
+  type VARCHAR(64) NOT NULL,
+  since BIGINT NOT NULL,
+  PRIMARY KEY (cluster_id, type),
+  FOREIGN KEY (cluster_id) REFERENCES cluster (id)
+);
+
 CREATE TABLE durability_finding (
   cluster_id VARCHAR(36) NOT NULL PRIMARY KEY,
   epoch BIGINT NOT NULL,

@@ -109,6 +109,7 @@ test('many processes may make the store at once', async () => {
     { number: 3, name: '0003-service-port.sql' },
     { number: 4, name: '0004-preferences.sql' },
     { number: 5, name: '0005-durability.sql' },
+    { number: 6, name: '0006-conditions.sql' },
   ]);
   db.close();
 });
