@@ -5,6 +5,7 @@
 import { parseArgs } from 'node:util';
 import { within } from '../demo/wait.ts';
 import { destroyInstances, testDistribution } from '../mysql/instance.ts';
+import { benchData, type DataName, dataNames } from './data-bench.ts';
 import {
   comparedNames,
   isCompared,
@@ -28,11 +29,14 @@ const usage = `npm run bench -- NAME [options]
   switchover     from the request to the first commit on another member
   rejoin         from the SIGKILL of the primary's mysqld until it serves again as a replica
   commits        commits per second of eight writers at full speed, without a failure
+  backup         a full backup, beside cp -a and sync of the same bytes; commits' p99 and memory meanwhile
+  rebuild        from the member's own backup, 1% changed since, beside a CLONE over 1 Gbit/s
   memory         resident memory of an executor, the control plane and a mysqld
 
   --runs N     how often, 5 by default; medians are told
   --saturated  failover: eight writers at full speed instead of a paced one
   --service    failover, switchover: the writer of ours knows the service port alone, behind \`selvedge proxy\`
+  --gb N       backup, rebuild: how much data, 2 by default
   --floor-only leave ours out
   --json       only the line of JSON on stdout
   --help       this text
@@ -43,11 +47,14 @@ null where there is no floor.
 
 const memoryLimitsMb = { executorMb: 90, controlPlaneMb: 200, mysqldMb: 350 } as const;
 const roundTimeoutMs = 120_000;
+const dataTimeoutMs = 60 * 60_000;
 const runsMax = 100;
+const gigabytesMax = 20;
 
 interface Options {
-  readonly name: Name | RateName | 'memory';
+  readonly name: Name | RateName | DataName | 'memory';
   readonly runs: number;
+  readonly gigabytes: number;
   readonly isFloorOnly: boolean;
   readonly say: (text: string) => void;
 }
@@ -59,6 +66,7 @@ function readArguments(): Options | 'help' | null {
       allowPositionals: true,
       options: {
         runs: { type: 'string', default: '5' },
+        gb: { type: 'string', default: '2' },
         saturated: flag,
         service: flag,
         'floor-only': flag,
@@ -69,14 +77,15 @@ function readArguments(): Options | 'help' | null {
     if (values.help) return 'help';
     const { saturated, service, 'floor-only': isFloorOnly } = values;
     const wanted = [positionals[0], ...(saturated ? ['saturated'] : []), ...(service ? ['service'] : [])].join('-');
-    const names = [...comparedNames, ...loneNames, ...rateNames, 'memory' as const];
+    const names = [...comparedNames, ...loneNames, ...rateNames, ...dataNames, 'memory' as const];
     const name = names.find((each) => each === wanted);
-    const runs = Number(values.runs);
+    const [runs, gigabytes] = [Number(values.runs), Number(values.gb)];
     if (!name || positionals.length !== 1) throw new Error('name what to measure');
     if (!Number.isInteger(runs) || runs < 1 || runs > runsMax) throw new Error(`--runs takes 1 to ${runsMax}`);
     if (isFloorOnly && !isCompared(name as Name)) throw new Error(`there is no floor of ${name}`);
+    if (!(gigabytes > 0 && gigabytes <= gigabytesMax)) throw new Error(`--gb takes up to ${gigabytesMax}`);
     const out = values.json ? process.stderr : process.stdout;
-    return { name, runs, isFloorOnly, say: (text) => void out.write(`${text}\n`) };
+    return { name, runs, gigabytes, isFloorOnly, say: (text) => void out.write(`${text}\n`) };
   } catch (error) {
     process.stderr.write(`${(error as Error).message}\n\n${usage}`);
     return null;
@@ -131,12 +140,12 @@ async function measureMemory({ say }: Options, ours: Ours): Promise<unknown> {
 }
 
 /** Ends the whole when a signal comes or a round hangs; what was started is ended in main. */
-function createDeadline(runs: number): AbortController {
+function createDeadline(timeoutMs: number): AbortController {
   const ending = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
     process.on(name, () => ending.abort(new Error(`stopped by ${name}`)));
   process.on('uncaughtException', (error) => ending.abort(error));
-  setTimeout(() => ending.abort(new Error('the bench took too long')), roundTimeoutMs * (runs + 1)).unref();
+  setTimeout(() => ending.abort(new Error('the bench took too long')), timeoutMs).unref();
   return ending;
 }
 
@@ -154,15 +163,17 @@ async function main(): Promise<number> {
     return 0;
   }
   const { name } = options;
-  const { signal } = createDeadline(options.runs);
+  const isData = dataNames.some((each) => each === name);
+  const { signal } = createDeadline(isData ? dataTimeoutMs : roundTimeoutMs * (options.runs + 1));
   const aborted = new Promise<never>((_, reject) => {
     signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
   });
   let ours: Ours | null = null;
   try {
     await testDistribution();
-    if (!options.isFloorOnly || name === 'memory') ours = await startOurs(signal);
-    const result = await Promise.race([run(name, options, ours), aborted]);
+    if (!options.isFloorOnly && !isData) ours = await startOurs(signal);
+    const work = isData ? benchData({ ...options, name: name as DataName, signal }) : run(name, options, ours);
+    const result = await Promise.race([work, aborted]);
     process.stdout.write(`${JSON.stringify(result)}\n`);
     return 0;
   } catch (error) {

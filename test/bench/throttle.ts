@@ -1,0 +1,61 @@
+/** A TCP proxy in front of one server that lets so many bytes a second through, each way: a network of that speed. */
+
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
+import { Transform } from 'node:stream';
+import { delay, realClock } from '../../src/clock.ts';
+import { now } from '../demo/wait.ts';
+
+export const gigabitBytesPerSec = 125_000_000;
+
+export interface Throttle {
+  readonly port: number;
+  /** Bytes that came through, both ways. */
+  bytes(): number;
+  close(): Promise<void>;
+}
+
+export async function startThrottle(to: { host: string; port: number }, bytesPerSec: number): Promise<Throttle> {
+  let bytes = 0;
+  const sockets = new Set<Socket>();
+  const server = createServer({ allowHalfOpen: true }, (from) => {
+    const onward = connect({ ...to, allowHalfOpen: true });
+    for (const socket of [from, onward]) {
+      sockets.add(socket);
+      socket.on('error', () => {
+        from.destroy();
+        onward.destroy();
+      });
+      socket.on('close', () => sockets.delete(socket));
+    }
+    const count = (chunk: Buffer) => {
+      bytes += chunk.length;
+    };
+    from.pipe(limited(bytesPerSec, count)).pipe(onward);
+    onward.pipe(limited(bytesPerSec, count)).pipe(from);
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  return {
+    port: (server.address() as AddressInfo).port,
+    bytes: () => bytes,
+    async close() {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+/** Each chunk is passed on when its last byte would have come over the line. */
+function limited(bytesPerSec: number, count: (chunk: Buffer) => void): Transform {
+  let freeAt = 0;
+  return new Transform({
+    async transform(chunk: Buffer, _, done) {
+      count(chunk);
+      freeAt = Math.max(freeAt, now()) + (1000 * chunk.length) / bytesPerSec;
+      // A timer is too coarse for one chunk: what is due within a millisecond or two goes on at once.
+      if (freeAt - now() > 2) await delay(realClock, freeAt - now());
+      done(null, chunk);
+    },
+  });
+}
