@@ -3,7 +3,7 @@ import type { DryRun, LiveMember, LiveOffer, LiveState, LiveView } from '../api/
 import { chooseAgent, couldEverFit } from '../cluster/choose-agent.ts';
 import { withoutBundle } from '../cluster/placement.ts';
 import { deriveState, type MemberFacts, type Trouble } from '../cluster/state.ts';
-import { findFilling, findTroubles } from '../cluster/troubles.ts';
+import { findTroubles } from '../cluster/troubles.ts';
 import type { AgentOffer, Bundle, ClusterSpec } from '../cluster/types.ts';
 import { isAutomationOn } from '../controller/automation.ts';
 import type { Controller } from '../controller/controller.ts';
@@ -22,10 +22,9 @@ export function createLiveView(options: {
   readonly times: ConditionTimes;
 }): LiveView {
   const { controller, now, times } = options;
-  const filling: Filling = new Set();
 
   function stateOf(view: ClusterView): LiveState {
-    return deriveState(factsOf(controller, view, { previous: times.of(view.cluster.id), filling, at: now() }));
+    return deriveState(factsOf(controller, view, times.of(view.cluster.id), now()));
   }
   const state = (clusterId: string) => {
     const view = controller.view(clusterId);
@@ -52,17 +51,11 @@ export function createLiveView(options: {
   };
 }
 
-interface Look {
-  readonly previous: readonly ConditionTime[];
-  readonly filling: Filling;
-  /** UTC milliseconds. */
-  readonly at: number;
-}
-
 function factsOf(
   controller: Controller,
   view: ClusterView,
-  { previous, filling, at }: Look,
+  previous: readonly ConditionTime[],
+  at: number,
 ): Parameters<typeof deriveState>[0] {
   const { cluster, failover } = view;
   const primary = primaryOf(view);
@@ -78,7 +71,7 @@ function factsOf(
     isPrimaryWritable: primary?.isConnected === true && primary.status?.isWritable === true,
     isPrimaryCommitting: primary?.status?.heartbeatAt != null && (pending?.forMs ?? 0) < leaseMs,
     rule: cluster.rule,
-    members: view.members.map((member) => memberFacts(controller, view, { member, filling })),
+    members: view.members.map((member) => memberFacts(controller, view, member)),
     openFailover: failover && { kind: failover.kind, startedAt: failover.startedAt },
     failoverRefusal: view.lastRefusal,
     commitWaits: pending && { forMs: pending.forMs, connectedVoters: primary?.status?.semiSync.clients ?? 0 },
@@ -92,11 +85,7 @@ function factsOf(
   };
 }
 
-function memberFacts(
-  controller: Controller,
-  view: ClusterView,
-  { member, filling }: { readonly member: MemberView; readonly filling: Filling },
-): MemberFacts {
+function memberFacts(controller: Controller, view: ClusterView, member: MemberView): MemberFacts {
   const { ordinal, status } = member;
   const isPlaced = member.bundle !== null;
   return {
@@ -107,7 +96,7 @@ function memberFacts(
     isInitialised: member.member.initialisedAt !== null,
     waitingForResources: member.isLive || isPlaced ? null : whyNotPlaced(controller, view.cluster.id, ordinal),
     refusal: status?.instance === 'failed' && status.reason ? status.reason : null,
-    troubles: [...troublesOf(view, member), ...fillingOf(view, member, filling)],
+    troubles: troublesOf(view, member),
   };
 }
 
@@ -116,7 +105,7 @@ function troublesOf({ cluster }: ClusterView, { status, ordinal, isLive, isConne
     return [{ code: 'NotReached', message: 'its executor is not reached; it may run on' }];
   }
   if (status?.instance !== 'running') return [];
-  const { replication, lagMs, probeFailing } = status;
+  const { replication, volumes, lagMs, probeFailing } = status;
   return findTroubles({
     isReplica: ordinal !== cluster.primary,
     receiver: replication?.receiver ?? null,
@@ -125,27 +114,8 @@ function troublesOf({ cluster }: ClusterView, { status, ordinal, isLive, isConne
     applierError: replication?.applierError ?? '',
     lagMs,
     probeFailing: probeFailing ?? null,
+    volumes: [{ name: 'data', ...volumes.data }, ...(volumes.backup ? [{ name: 'backup', ...volumes.backup }] : [])],
   });
-}
-
-/** Volumes that were called filling at the last look: `<cluster>.<ordinal>.<volume>`. */
-type Filling = Set<string>;
-
-function fillingOf(
-  { cluster }: ClusterView,
-  { ordinal, status, isConnected }: MemberView,
-  filling: Filling,
-): Trouble[] {
-  if (!status || !isConnected) return [];
-  const { data, backup } = status.volumes;
-  const keyOf = (name: string) => `${cluster.id}.${ordinal}.${name}`;
-  const signs = Object.entries({ data, backup }).flatMap(([name, volume]) =>
-    volume ? [{ name, ...volume, wasFilling: filling.has(keyOf(name)) }] : [],
-  );
-  const found = findFilling(signs);
-  for (const { name } of signs) filling.delete(keyOf(name));
-  for (const { volume } of found) filling.add(keyOf(volume));
-  return found.map(({ code, message }) => ({ code, message }));
 }
 
 /** The failed stages of the last offers that were tried for the member. */
