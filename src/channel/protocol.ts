@@ -98,6 +98,8 @@ export const commandSchema = z.discriminatedUnion('kind', [
   command('freeze', {}),
   /** Start the receiver again, after an aborted failover. */
   command('thaw', {}),
+  /** Of a mysqld that has ended: the GTIDs in its binary logs, read from the files. Nothing is changed or started. */
+  command('examine', { timeoutMs: z.number().int() }),
   /** Wait until `gtidSet` is executed here (the applier runs). */
   command('catchUp', { gtidSet: z.string(), timeoutMs: z.number().int() }),
   /**
@@ -172,6 +174,8 @@ export const commandResult = z.discriminatedUnion('outcome', [
     gtidExecuted: z.string().optional(),
     /** received by the receiver; union with executed is what the member can have. */
     gtidReceived: z.string().optional(),
+    /** examine: all that the member ever logged. */
+    gtidLogged: z.string().optional(),
     isApplierRunning: z.boolean().optional(),
   }),
   z.object({ outcome: z.literal('accepted') }),

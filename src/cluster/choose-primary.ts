@@ -1,13 +1,13 @@
 /**
  * Who becomes the primary, or why nobody does. GTID sets decide, preferences come second.
  *
- * - Only voters of the stored rule, of the very incarnation, memory intact, applier running, can be chosen. The old
- *   primary cannot: keeping it is another path.
+ * - Only voters of the stored rule, of the very incarnation, memory intact, applier running, can be chosen; against the
+ *   final set of the old primary any reached member. The old primary cannot: keeping it is another path.
  * - The chosen member must already hold (received or executed) all that the reached voters, the old primary if it was
  *   reached, and the last known set of the old primary hold together. Sets that are not ordered are refused: nothing
  *   is ever merged.
- * - A promotion that is not safe (voters.ts) is refused with a statement of the loss. Only a person can go on, by
- *   quoting that very statement; a different one means that the facts have changed.
+ * - A promotion that is not safe (voters.ts) is refused with a statement of the loss, of any reached member. Only a
+ *   person can go on, by quoting that very statement; a different one means that the facts have changed.
  */
 import type { GtidSet } from './gtid-set.ts';
 import {
@@ -22,7 +22,15 @@ import {
 } from './gtid-set.ts';
 import type { VoterRule } from './types.ts';
 import type { Facts, PromotionFacts, ReachedMember } from './voters.ts';
-import { countedVoters, findReachedPrimary, isPromotionSafe, knownOfPrimary } from './voters.ts';
+import {
+  countedVoters,
+  findReachedPrimary,
+  isPromotionSafe,
+  isWithin,
+  knownOfPrimary,
+  readSet,
+  replicaVoters,
+} from './voters.ts';
 
 export interface ChooseInput extends PromotionFacts {
   readonly rule: VoterRule;
@@ -68,21 +76,35 @@ interface Holder {
 /** Same input, same answer. */
 export function choosePrimary(input: ChooseInput): PrimaryChoice {
   const { rule, reached } = input;
-  const holders = countedVoters(rule, reached).map(toHolder).sort(byPreference(input.preferences));
+  const order = byPreference(input.preferences);
+  const counted = countedVoters(rule, reached).map(toHolder).sort(order);
   const primary = findReachedPrimary(rule, reached);
   const safety = isPromotionSafe(rule, reached, input);
+  if (!safety.safe) return chooseWithLoss(input, counted, safety);
+  // Against the final set of the old primary everybody is measured alike: nobody's memory is relied on.
+  const known = knownOfPrimary(rule, input) ?? emptyGtidSet;
+  const holders =
+    safety.by === 'final-set'
+      ? reached
+          .filter(({ ordinal, gtid }) => ordinal !== rule.primary && isWithin(known, gtid))
+          .map(toHolder)
+          .sort(order)
+      : counted;
   const fault = findCandidateFault(input, holders);
   if (fault) return fault;
-  if (!safety.safe) return chooseWithLoss(input, holders, safety);
 
-  const held = unionGtidSets(...holders.map((one) => one.gtids));
-  const known = knownOfPrimary(rule, input) ?? emptyGtidSet;
+  const held = unionGtidSets(...counted.map((one) => one.gtids));
   const required = unionGtidSets(held, known, primary ? parseGtidSet(primary.gtid) : emptyGtidSet);
   const complete = holders.filter((one) => isGtidSubset(required, one.gtids));
   const fit = complete.filter((one) => one.isApplierRunning);
   const chosen = input.candidate === undefined ? fit[0] : fit.find((one) => one.ordinal === input.candidate);
   if (chosen) return choose(chosen, input, []);
   return refuseIncomplete({ input, holders, complete, held, required });
+}
+
+/** All reached members but the old primary whose set can be read. */
+function allHolders({ rule, reached }: ChooseInput): Holder[] {
+  return reached.filter(({ ordinal, gtid }) => ordinal !== rule.primary && readSet(gtid) !== null).map(toHolder);
 }
 
 /** A person asked for somebody who cannot be chosen whatever is held. */
@@ -126,38 +148,88 @@ function refuseIncomplete({ input, holders, complete, held, required }: Incomple
   return refuse('CANDIDATE_BEHIND', 'The old primary has transactions that no replica voter has', facts);
 }
 
+/**
+ * Any reached member will do when a person says so, a voter or not; who lacks least is taken. Sets that are not ordered
+ * are not merged: what the others have and it lacks is part of the loss.
+ */
 function chooseWithLoss(
   input: ChooseInput,
-  holders: readonly Holder[],
+  counted: readonly Holder[],
   safety: { readonly code: 'PROMOTION_UNSAFE'; readonly message: string; readonly facts: Facts },
 ): PrimaryChoice {
-  const held = unionGtidSets(...holders.map((one) => one.gtids));
-  const best = holders.find(
-    (one) =>
-      one.isApplierRunning &&
-      isGtidSubset(held, one.gtids) &&
-      (input.candidate === undefined || input.candidate === one.ordinal),
-  );
+  const all = allHolders(input);
+  const fault = findCandidateFault(input, all);
+  if (fault) return fault;
+  const best = findLeastLoss(input, all, counted);
   if (!best) return refuse(safety.code, safety.message, safety.facts);
-  const lossStatement = stateLoss(input, best);
-  const facts = { ...safety.facts, lossStatement };
+  const lossStatement = stateLoss(input, best, all);
+  const facts = { ...safety.facts, wouldPromote: best.ordinal, lossStatement };
   if (input.acceptedLoss === undefined) return refuse(safety.code, safety.message, facts);
   if (input.acceptedLoss !== lossStatement)
     return refuse('LOSS_CHANGED', 'What would be lost is not what was accepted', facts);
   return choose(best, input, [{ kind: 'DataLossAccepted', message: lossStatement }]);
 }
 
-/** The same facts give the same sentence: it can be quoted and compared. */
-function stateLoss(input: ChooseInput, best: Holder): string {
-  const { rule } = input;
+/** Of those who apply, or the one that was asked for; among equals one that counts, then preferences. */
+function findLeastLoss(input: ChooseInput, all: readonly Holder[], counted: readonly Holder[]): Holder | undefined {
+  const { candidate, rule, preferences } = input;
+  const known = knownOfPrimary(rule, input) ?? emptyGtidSet;
+  const required = unionGtidSets(known, ...all.map(({ gtids }) => gtids));
+  const lacks = new Map(all.map(({ ordinal, gtids }) => [ordinal, countGtids(subtractGtidSets(required, gtids))]));
+  const isCounted = ({ ordinal }: Holder) => counted.some((one) => one.ordinal === ordinal);
+  const order = byPreference(preferences);
+  return all
+    .filter((one) => one.isApplierRunning && (candidate === undefined || candidate === one.ordinal))
+    .sort((a, b) => {
+      const [left, right] = [lacks.get(a.ordinal)!, lacks.get(b.ordinal)!];
+      if (left !== right) return left < right ? -1 : 1;
+      return Number(isCounted(b)) - Number(isCounted(a)) || order(a, b);
+    })[0];
+}
+
+/** What is known to be lost, and what is not known. The same facts give the same sentence: it is quoted and compared. */
+function stateLoss(input: ChooseInput, best: Holder, all: readonly Holder[]): string {
+  const { rule, reached } = input;
   const lastKnown = knownOfPrimary(rule, input);
-  const missing = lastKnown && subtractGtidSets(lastKnown, best.gtids);
-  const known = !missing
+  const missing = subtractGtidSets(lastKnown ?? emptyGtidSet, best.gtids);
+  const where = input.isLastKnownFinal
+    ? 'that the binary logs of the primary hold'
+    : 'that the primary was seen to have';
+  const known = !lastKnown
     ? 'what the primary had is not known'
     : isGtidSetEmpty(missing)
-      ? 'nothing that the primary was seen to have is lost'
-      : `${countGtids(missing)} transactions that the primary was seen to have are lost: ${formatGtidSet(missing)}`;
-  return `Promoting member ${best.ordinal} after epoch ${rule.epoch}: ${known}; writes that member ${rule.primary} acknowledged and no reached member has are lost as well.`;
+      ? `nothing ${where} is lost`
+      : `${countGtids(missing)} transactions ${where} are lost: ${formatGtidSet(missing)}`;
+  const others = all.flatMap(({ ordinal, gtids }) => {
+    const more = subtractGtidSets(gtids, unionGtidSets(best.gtids, missing));
+    return isGtidSetEmpty(more)
+      ? []
+      : [`${countGtids(more)} more that member ${ordinal} has are lost: ${formatGtidSet(more)}`];
+  });
+  const doubt = whyNotCounted(rule, reached, best.ordinal);
+  const away = replicaVoters(rule)
+    .map(({ ordinal }) => ordinal)
+    .filter((ordinal) => !all.some((one) => one.ordinal === ordinal));
+  const parts = [
+    known,
+    ...others,
+    ...(doubt === null ? [] : [`member ${best.ordinal} may lack what it once had: ${doubt}`]),
+    ...(away.length === 0 ? [] : [`what member ${away.join(', ')} has is not known`]),
+    input.isLastKnownFinal
+      ? 'nothing else is lost'
+      : `writes that member ${rule.primary} acknowledged and no reached member has are lost as well.`,
+  ];
+  return `Promoting member ${best.ordinal} after epoch ${rule.epoch}: ${parts.join('; ')}`;
+}
+
+/** Null when it counts. */
+function whyNotCounted(rule: VoterRule, reached: readonly ReachedMember[], ordinal: number): string | null {
+  if (countedVoters(rule, reached).some((one) => one.ordinal === ordinal)) return null;
+  const voter = rule.voters.find((one) => one.ordinal === ordinal);
+  const member = reached.find((one) => one.ordinal === ordinal);
+  if (!voter) return 'it was no voter';
+  if (voter.incarnation !== member?.incarnation) return 'it was filled anew since it became a voter';
+  return 'its host was restarted since it became a voter';
 }
 
 function choose(chosen: Holder, input: ChooseInput, warnings: readonly ChoiceWarning[]): PrimaryChoice {

@@ -8,17 +8,22 @@
  * reached member, and the left out are too few to acknowledge another one.
  * Transactions of earlier epochs: the primary held them all when it was chosen. That set is the rule's `base` and must
  * be covered as well; without it a replica that was repointed and had not caught up would count as if it held the past.
- * With k = 0 the invariant says nothing: only the old primary's final set will do, its own or one read after it could
- * take no more writes.
+ * With k = 0, or too few of R reached, the invariant says nothing: only the old primary's final set will do, its own or
+ * one read after it could take no more writes (from its binary logs, when its mysqld has ended). Who holds all of that
+ * holds every acknowledged transaction, voter or not, whatever it forgot before.
  */
 import type { GtidSet } from './gtid-set.ts';
 import {
   countGtids,
+  emptyGtidSet,
   formatGtidSet,
   isGtidSetEmpty,
+  isGtidSubset,
+  ownGtidTag,
   parseGtidSet,
   subtractGtidSets,
   unionGtidSets,
+  withoutGtidTag,
 } from './gtid-set.ts';
 import type { Durability, Voter, VoterRule } from './types.ts';
 
@@ -90,10 +95,13 @@ export function countedVoters<Member extends ReachedMember>(rule: VoterRule, rea
   return found;
 }
 
-/** The old primary, if it was reached with what it holds. */
+/**
+ * The old primary, if it was reached with what it holds. A restart of its host took nothing from it: its binary log is
+ * flushed before anybody else gets a transaction.
+ */
 export function findReachedPrimary(rule: VoterRule, reached: readonly ReachedMember[]): ReachedMember | undefined {
   const voter = rule.voters.find((one) => one.ordinal === rule.primary);
-  const member = voter && reached.find((one) => isSameVoter(one, voter));
+  const member = voter && reached.find((one) => one.ordinal === voter.ordinal && one.incarnation === voter.incarnation);
   return member && !member.hasLostMemory && readSet(member.gtid) ? member : undefined;
 }
 
@@ -123,11 +131,18 @@ export function isPromotionSafe(
   };
 
   if (!lastKnown) return refuse('unreadable', 'The last known GTID set of the primary cannot be read');
-  const held = unionGtidSets(...[...counted, ...(primary ? [primary] : [])].map((one) => parseGtidSet(one.gtid)));
-  const missing = subtractGtidSets(lastKnown, held);
+  const { isLastKnownFinal } = facts;
+  const holders = isLastKnownFinal
+    ? reached.filter(({ gtid }) => isWithin(lastKnown, gtid))
+    : [...counted, ...(primary ? [primary] : [])];
+  const missing = subtractGtidSets(
+    lastKnown,
+    unionGtidSets(...holders.map(({ gtid }) => readSet(gtid) ?? emptyGtidSet)),
+  );
   if (!isGtidSetEmpty(missing)) {
-    const message = `No reached member has ${countGtids(missing)} transactions that the primary was seen to have`;
-    return refuse('last-known-missing', message, { missing: formatGtidSet(missing) });
+    const where = isLastKnownFinal ? `the binary logs of member ${rule.primary} hold` : 'the primary was seen to have';
+    const message = `No reached member has ${countGtids(missing)} transactions that ${where}`;
+    return refuse('last-known-missing', message, { missing: formatGtidSet(missing), isFinal: isLastKnownFinal });
   }
   if (primary) return { safe: true, by: 'primary' };
   if (facts.isLastKnownFinal) return { safe: true, by: 'final-set' };
@@ -166,19 +181,29 @@ export function firstRule(input: FirstRuleInput): VoterRule {
 /**
  * Rule to store at the commit point of a failover. All other replica voters stay, the unreached among them: one may
  * come back with acknowledging still switched on. The old primary stays only when it was demoted (it holds everything
- * and follows); after a crash it leaves, and comes back as a new voter when it has caught up. k stays: with too few
- * left the new primary blocks rather than lies. `held` is what the chosen member holds (`catchUpTo`): it becomes the base.
+ * and follows); after a crash it leaves, and comes back as a new voter when it has caught up. k never falls because
+ * members are missing: with too few left the new primary blocks rather than lies. `held` is what the chosen member holds (`catchUpTo`): it becomes the base.
  * Without it the old base stays, and a second failover relies on `lastKnownPrimaryGtid` alone for what came after.
  */
 export function ruleAfterPromotion(
   rule: VoterRule,
-  change: { readonly chosen: number; readonly isPrimaryDemoted: boolean; readonly held?: string | undefined },
+  change: {
+    readonly chosen: number;
+    readonly isPrimaryDemoted: boolean;
+    readonly held?: string | undefined;
+    /** Who the chosen member is now, when it is not the voter that the rule names in its place. */
+    readonly as?: Voter | undefined;
+    /** Wanted in the new epoch: fewer acknowledgements may be asked for at its begin, more only step by step. */
+    readonly kMax?: number | undefined;
+  },
 ): VoterRule {
-  const voters = rule.voters.filter((voter) => voter.ordinal !== rule.primary || change.isPrimaryDemoted);
+  const stay = rule.voters.filter((voter) => voter.ordinal !== rule.primary || change.isPrimaryDemoted);
+  const voters = change.as ? [...stay.filter(({ ordinal }) => ordinal !== change.chosen), change.as] : stay;
   if (!voters.some((voter) => voter.ordinal === change.chosen))
     throw new Error(`Member ${change.chosen} is no voter of epoch ${rule.epoch}`);
   const base = change.held ?? rule.base;
-  const next = { epoch: rule.epoch + 1, version: 1, primary: change.chosen, voters, k: rule.k };
+  const k = Math.min(rule.k, change.kMax ?? rule.k);
+  const next = { epoch: rule.epoch + 1, version: 1, primary: change.chosen, voters, k };
   return base === undefined ? next : { ...next, base };
 }
 
@@ -187,6 +212,15 @@ export function knownOfPrimary(rule: VoterRule, facts: PromotionFacts): GtidSet 
   const base = readSet(rule.base ?? '');
   const lastKnown = readSet(facts.lastKnownPrimaryGtid);
   return base && lastKnown && unionGtidSets(base, lastKnown);
+}
+
+/**
+ * Everything but our own heartbeats is in the final set of the old primary. What is not was never acknowledged: a member
+ * with it is to be filled anew, not to be followed. False when the set cannot be read.
+ */
+export function isWithin(final: GtidSet, gtid: string): boolean {
+  const set = readSet(gtid);
+  return set !== null && isGtidSubset(withoutGtidTag(set, ownGtidTag), final);
 }
 
 /** null when the text is no GTID set: what a member says is input from outside. */

@@ -262,7 +262,9 @@ export function createController(options: ControllerOptions): Controller {
     audit: (clusterId) => audits.finding(clusterId),
     plan(clusterId, request) {
       const view = views.get(clusterId);
-      return view ? planChange(view, verdict(clusterId) ?? { kind: 'alive', note: null }, request) : null;
+      if (!view) return null;
+      const lastKnown = primarySets.lastKnown(clusterId, view.cluster.epoch);
+      return planChange(view, verdict(clusterId) ?? { kind: 'alive', note: null }, request, lastKnown);
     },
     machines: () => [...loops].flatMap(([id, loop]) => [...loop.machines().keys()].map((key) => `${id} ${key}`)),
   };

@@ -7,10 +7,17 @@ import { fromPromise } from 'xstate';
 import type { CommandBody, CommandResult } from '../channel/protocol.ts';
 import { delay } from '../clock.ts';
 import { choosePrimary } from '../cluster/choose-primary.ts';
-import { formatGtidSet, parseGtidSet, unionGtidSets } from '../cluster/gtid-set.ts';
+import { formatGtidSet, isGtidSubset, parseGtidSet, unionGtidSets } from '../cluster/gtid-set.ts';
 import { findHeir, isNever, preferred } from '../cluster/preferences.ts';
 import type { Preferences, VoterRule } from '../cluster/types.ts';
-import { countedVoters, firstRule, promotionNeeds, ruleAfterPromotion } from '../cluster/voters.ts';
+import {
+  acknowledgements,
+  countedVoters,
+  firstRule,
+  isSameVoter,
+  promotionNeeds,
+  ruleAfterPromotion,
+} from '../cluster/voters.ts';
 import { Refusal } from '../errors.ts';
 import { type FailoverInput, type FailoverProgress, failoverMachine } from '../machines/failover.ts';
 import { commitPrimary, setActivated, setCooldown } from '../store/clusters.ts';
@@ -21,6 +28,8 @@ import { type Context, emit } from './context.ts';
 import { type ClusterView, gather, isRunning, type MemberView, proofOfEnd } from './gather.ts';
 import { judge } from './judge.ts';
 import { defaultMaxPauseMs, readyReplicas, unreadyReplicas } from './plan.ts';
+import { knownOfPrimary, readPostMortem } from './post-mortem.ts';
+import { lowerAcknowledgements } from './voter-actor.ts';
 import { lookUntil } from './wakes.ts';
 
 const timeoutsMs = {
@@ -132,14 +141,36 @@ async function fenceAndFreeze(context: Context, work: Work): Promise<void> {
   const reached = frozen.flatMap((one) => one ?? []);
   // A process that cannot even be killed (its disk hangs) is not waited for when a quorum denies it every acknowledgement.
   const proof = isQuorum(frozen) ? await Promise.race([fencing, grace().then(() => null)]) : await fencing;
-  await record(context, row, 'fenced', {
-    fence: proof ?? {
-      layer: 'quorum',
-      detail: `the receivers of ${reached.length} of ${others.length} replica voters are stopped`,
-      at: context.clock.now(),
-    },
-    reached,
-  });
+  const more = isQuorum(frozen) ? null : await lookFurther(context, work, proof);
+  const fence = proof ?? {
+    layer: 'quorum' as const,
+    detail: `the receivers of ${reached.length} of ${others.length} replica voters are stopped`,
+    at: context.clock.now(),
+  };
+  if (!more) return record(context, row, 'fenced', { fence, reached });
+  const { postMortem } = more;
+  const facts = { fence, reached: [...reached, ...more.reached], ...(postMortem ? { postMortem } : {}) };
+  const detail = postMortem ? 'too few voters were reached: the binary logs of the old primary were read' : undefined;
+  await record(context, row, 'fenced', facts, { detail });
+}
+
+/**
+ * Too few voters to be certain by their number: what the old primary ever logged, if its executor lives; and what the
+ * others hold, for whoever holds all of that, or for a person who accepts a loss.
+ */
+async function lookFurther(
+  context: Context,
+  work: Work,
+  proof: FailoverFacts['fence'] | null,
+): Promise<{ readonly reached: readonly Reached[]; readonly postMortem: FailoverFacts['postMortem'] | null }> {
+  const { view, row, signal } = work;
+  const isVoter = ({ ordinal }: MemberView) => view.cluster.rule?.voters.some((voter) => voter.ordinal === ordinal);
+  const strangers = view.members.filter((member) => member.ordinal !== row.fromPrimary && !isVoter(member));
+  const [postMortem, ...frozen] = await Promise.all([
+    proof?.layer === 'executor' ? readPostMortem(context, view, signal) : null,
+    ...strangers.map((member) => freeze(context, member, work)),
+  ]);
+  return { postMortem, reached: frozen.flatMap((one) => one ?? []) };
 }
 
 /** Answers as they come. Ends when all came, or a moment after they are enough: who hangs is not waited for. */
@@ -269,16 +300,16 @@ async function choose(context: Context, args: Args): Promise<void> {
   const choice = choosePrimary({
     rule: view.cluster.rule!,
     reached,
-    lastKnownPrimaryGtid: context.lastKnownPrimaryGtid(view.cluster.id, view.cluster.epoch),
-    // Read while the primary still took writes: it can only ever add to what must be covered.
-    isLastKnownFinal: false,
+    ...knownOfPrimary(context, view, row),
     candidate: row.candidate ?? undefined,
     preferences: preferred(view.cluster.preferences),
     acceptedLoss: row.options.acceptedLoss,
   });
   if (choice.kind === 'refused') throw new Refusal(choice.code, choice.message, choice.facts);
   const detail = choice.warnings.map(({ message }) => message).join('; ');
-  if (row.candidate !== null || !isNever(view.cluster.preferences, choice.ordinal)) {
+  // A person who accepts a loss has read who is promoted.
+  const isAccepted = choice.warnings.some(({ kind }) => kind === 'DataLossAccepted');
+  if (row.candidate !== null || isAccepted || !isNever(view.cluster.preferences, choice.ordinal)) {
     return record(context, row, 'chosen', { chosen: choice.ordinal }, { toPrimary: choice.ordinal, detail });
   }
   const best = reached.find(({ ordinal }) => ordinal === choice.ordinal)!;
@@ -366,7 +397,12 @@ function nextRule(view: ClusterView, row: FailoverRow, chosen: number): VoterRul
   const { spec, rule } = view.cluster;
   if (rule) {
     const isPrimaryDemoted = row.facts.fence?.layer === 'demoted';
-    return ruleAfterPromotion(rule, { chosen, isPrimaryDemoted, held: wantedOf(row) });
+    const reached = row.facts.reached?.find(({ ordinal }) => ordinal === chosen);
+    const kMax = acknowledgements(spec.members, spec.durability);
+    const common = { chosen, isPrimaryDemoted, held: wantedOf(row), kMax };
+    if (!reached || rule.voters.some((voter) => isSameVoter(voter, reached))) return ruleAfterPromotion(rule, common);
+    const { ordinal, incarnation, bootId } = reached;
+    return ruleAfterPromotion(rule, { ...common, as: { ordinal, incarnation, bootId } });
   }
   const voters = (row.facts.reached ?? []).map(({ ordinal, incarnation, bootId }) => ({
     ordinal,
@@ -385,10 +421,11 @@ function nextRule(view: ClusterView, row: FailoverRow, chosen: number): VoterRul
 /** After the commit point: repoint, acknowledge, write. All at once; only the new primary is waited for. */
 async function activate(context: Context, args: Args): Promise<void> {
   const { view, row, signal } = await begin(context, args);
-  const { rule, epoch } = view.cluster;
+  const { epoch } = view.cluster;
   const primary = view.members.find((member) => member.ordinal === row.facts.chosen);
-  if (!rule || !primary?.bundle) throw new Error('the new primary has no bundle');
+  if (!view.cluster.rule || !primary?.bundle) throw new Error('the new primary has no bundle');
   if (row.fromEpoch + 1 !== epoch) return;
+  const rule = await lowerAcknowledgements(context, view);
   if (proofOfEnd(primary)) return record(context, row, 'new primary ended', { activatedAt: context.clock.now() });
   const source = { host: primary.bundle.ip, port: primary.bundle.bundle.ports.mysql };
   const promoted = sendTo(
@@ -403,7 +440,7 @@ async function activate(context: Context, args: Args): Promise<void> {
     },
   );
   const others = view.members.filter(
-    (member) => member.ordinal !== primary.ordinal && isRunning(member) && member.isConnected,
+    (member) => member.ordinal !== primary.ordinal && isRunning(member) && member.isConnected && isCovered(row, member),
   );
   const repointed = Promise.allSettled(others.map((member) => repoint(context, view, member, source, signal)));
   const end = new AbortController();
@@ -426,7 +463,17 @@ async function activate(context: Context, args: Args): Promise<void> {
   await repointed;
 }
 
-/** A voter keeps acknowledging; a member that was not reached is left to joining, which compares first. */
+/**
+ * After a failover only who was frozen and has nothing that the new primary lacks follows at once. Everybody else is
+ * left to joining, which compares first: what nobody acknowledged may be received, and would be applied.
+ */
+function isCovered(row: FailoverRow, { ordinal }: MemberView): boolean {
+  if (row.kind !== 'failover') return true;
+  const reached = row.facts.reached?.find((one) => one.ordinal === ordinal);
+  return reached !== undefined && isGtidSubset(parseGtidSet(reached.gtid), parseGtidSet(wantedOf(row)));
+}
+
+/** A voter keeps acknowledging. */
 async function repoint(
   context: Context,
   view: ClusterView,

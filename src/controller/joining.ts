@@ -21,6 +21,7 @@ import { findMemberEvent } from '../store/events.ts';
 import { type Context, emit } from './context.ts';
 import { type ClusterView, gatherMember, isInPlace, isRunning, type MemberView, primaryOf } from './gather.ts';
 import { openRebuildFor } from './rebuild-actors.ts';
+import { lowerAcknowledgements } from './voter-actor.ts';
 import { lookUntil } from './wakes.ts';
 
 const followTimeoutMs = 15_000;
@@ -152,9 +153,10 @@ async function resumePrimary(
     (voter) => voter.ordinal === self.ordinal && voter.incarnation === self.status?.incarnation,
   );
   if (!rule || !isSameIncarnation) throw new Error('the primary is not the incarnation that was chosen');
+  const { k } = await lowerAcknowledgements(context, view);
   await context.executors.send(
     self.launch!.taskId,
-    { kind: 'promote', k: rule.k, member: self.ordinal, timeoutMs: promoteTimeoutMs },
+    { kind: 'promote', k, member: self.ordinal, timeoutMs: promoteTimeoutMs },
     { epoch: view.cluster.epoch, timeoutMs: promoteTimeoutMs + 5000, signal },
   );
   return undefined;

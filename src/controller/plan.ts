@@ -56,7 +56,8 @@ export interface Rehearsal {
 /** Statements of the real change; measured on two quiet cores. */
 const floorMs = { failover: 100, switchover: 50 } as const;
 
-export function planChange(view: ClusterView, verdict: Verdict, request: PlanRequest): Plan {
+/** `lastKnownPrimaryGtid`: what the primary was last seen to have; a living one has more at every moment. */
+export function planChange(view: ClusterView, verdict: Verdict, request: PlanRequest, lastKnownPrimaryGtid = ''): Plan {
   const primary = primaryOf(view);
   const refuse = (code: string, message: string, facts: Readonly<Record<string, unknown>> = {}): Plan => ({
     kind: request.kind,
@@ -72,7 +73,7 @@ export function planChange(view: ClusterView, verdict: Verdict, request: PlanReq
   if (verdict.kind === 'alive' && !request.force) {
     return refuse('PRIMARY_HEALTHY', `member ${primary.ordinal} is alive: ask for a switchover, or force the failover`);
   }
-  return planFailover(view, primary, request);
+  return planFailover(view, primary, request, verdict.kind === 'alive' ? '' : lastKnownPrimaryGtid);
 }
 
 /** "If the primary died now": its executor reaps it, all replicas that are reached now are reached then. */
@@ -87,7 +88,7 @@ export function rehearse(view: ClusterView): Rehearsal | null {
   return { candidate, refusal, predictedMs, couldLose };
 }
 
-function planFailover(view: ClusterView, primary: MemberView, request: PlanRequest): Plan {
+function planFailover(view: ClusterView, primary: MemberView, request: PlanRequest, lastKnownPrimaryGtid = ''): Plan {
   const rule = view.cluster.rule!;
   const reached = view.members
     .filter((member) => member.ordinal !== primary.ordinal && member.isConnected && isRunning(member))
@@ -101,8 +102,9 @@ function planFailover(view: ClusterView, primary: MemberView, request: PlanReque
   const choice = choosePrimary({
     rule,
     reached,
-    // Statuses of members are not of one instant: only the real change, with receivers stopped, compares exactly.
-    lastKnownPrimaryGtid: '',
+    // Statuses of members are not of one instant: while the primary lives only the real change, with receivers stopped,
+    // compares exactly.
+    lastKnownPrimaryGtid,
     isLastKnownFinal: false,
     candidate: request.candidate,
     preferences: preferred(view.cluster.preferences),
@@ -121,7 +123,8 @@ function planFailover(view: ClusterView, primary: MemberView, request: PlanReque
   }
   const best = reached.find(({ ordinal }) => ordinal === choice.ordinal)!;
   const { preferences } = view.cluster;
-  const isPassedOver = request.candidate === undefined && isNever(preferences, choice.ordinal);
+  const isAccepted = choice.warnings.some(({ kind }) => kind === 'DataLossAccepted');
+  const isPassedOver = request.candidate === undefined && !isAccepted && isNever(preferences, choice.ordinal);
   const candidate = isPassedOver ? findHeir(countedVoters(rule, reached), best, preferences) : choice.ordinal;
   if (candidate === null) {
     const message = 'only members that shall never be the primary are reached';

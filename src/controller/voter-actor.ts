@@ -1,5 +1,6 @@
 /** Carries out the next single step of the voters (cluster/voter-steps.ts decides it). */
 import { isGtidSubset, parseGtidSet } from '../cluster/gtid-set.ts';
+import type { VoterRule } from '../cluster/types.ts';
 import { nextVoterStep, type ObservedVoters } from '../cluster/voter-steps.ts';
 import { acknowledgements } from '../cluster/voters.ts';
 import { storeRule } from '../store/clusters.ts';
@@ -46,6 +47,21 @@ export async function stepVoters(context: Context, view: ClusterView): Promise<b
     context.log.warn({ err: error, step: step.kind }, 'a step of the voters failed');
     return false;
   }
+}
+
+/**
+ * A person lowered the durability while the primary waits to become writable: the rule follows, before MySQL does.
+ * Answers the rule in force. Throws when it has moved on.
+ */
+export async function lowerAcknowledgements(context: Context, { cluster }: ClusterView): Promise<VoterRule> {
+  const rule = cluster.rule!;
+  const k = acknowledgements(cluster.spec.members, cluster.spec.durability);
+  if (rule.k <= k) return rule;
+  const lower = { ...rule, k, version: rule.version + 1 };
+  const { id: clusterId, epoch } = cluster;
+  const change = { clusterId, epoch, fromVersion: rule.version, rule: lower };
+  if (!(await storeRule(context.store, context.leader, change))) throw new Error('the rule has moved on');
+  return lower;
 }
 
 /**

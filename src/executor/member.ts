@@ -7,6 +7,7 @@ import type { Logger } from '../log.ts';
 import type { Distribution } from '../mysql/distribution.ts';
 import { backup, refreshBackups, removeBackup } from './backup.ts';
 import { type CommandQueue, createCommandQueue } from './command-queue.ts';
+import { examine } from './examine.ts';
 import type { HealthFacts } from './health-server.ts';
 import { fence, start, stop } from './lifecycle.ts';
 import { requireIdle } from './long-work.ts';
@@ -263,6 +264,8 @@ async function execute(context: MemberContext, command: Command, signal: AbortSi
       return roles.follow(context, command);
     case 'freeze':
       return roles.freeze(context);
+    case 'examine':
+      return examine(context, command, signal);
     case 'thaw':
       return roles.thaw(context);
     case 'catchUp':

@@ -181,7 +181,7 @@ function refuse(message: string): Refusal {
  * Runs `work` while the volume's lock is held as mysqld holds it: no mysqld lives on these files, and none can start.
  * The lock is that of a `cat` that echoes once it has it, and ends with its input or with us.
  */
-async function withVolumeLock<T>(context: MemberContext, work: () => Promise<T>): Promise<T> {
+export async function withVolumeLock<T>(context: MemberContext, work: () => Promise<T>): Promise<T> {
   const flock = ['flock', '-n', '-E', String(LOCKED), '-F', context.paths.lock, 'cat'];
   const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...flock], { stdio: ['pipe', 'pipe', 'ignore'] });
   const exited = new Promise<number | null>((resolve) => {

@@ -62,6 +62,7 @@ export const factsColumn: z.ZodType<FailoverFacts> = z.object({
     .exactOptional(),
   pauseBeganAt: z.number().exactOptional(),
   chosen: z.int().exactOptional(),
+  postMortem: z.object({ gtid: z.string(), at: z.number() }).exactOptional(),
   catchUpFrom: z.int().exactOptional(),
   caughtUpAt: z.number().exactOptional(),
   committedAt: z.number().exactOptional(),

@@ -154,6 +154,8 @@ export interface FailoverFacts {
   /** Switchover: from when on writes may have been paused. Stored before they are. */
   readonly pauseBeganAt?: number;
   readonly chosen?: number;
+  /** All that the old primary ever logged, read from its binary logs after its mysqld was reaped: its final set. */
+  readonly postMortem?: { readonly gtid: string; readonly at: number };
   /** The best informed member may not become the primary: the chosen one first catches up from it. */
   readonly catchUpFrom?: number;
   readonly caughtUpAt?: number;

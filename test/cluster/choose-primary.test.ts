@@ -134,13 +134,106 @@ describe('a loss that a person accepts', () => {
     expect(ordinal(choose({ ...unsafe, lastKnownPrimaryGtid: gtids(8), acceptedLoss }))).toBe('LOSS_CHANGED');
   });
 
-  test('diverged voters are refused whatever is accepted', () => {
+  test('sets that are not ordered are not merged: the one that lacks least is taken, and the rest is told as lost', () => {
     const reached = [
       { ...member(1, 0), gtid: gtidsOf([1, 2]) },
-      { ...member(2, 0), gtid: gtidsOf([1, 3]) },
+      { ...member(2, 0), gtid: gtidsOf([1, 8, 9]) },
     ];
+    const acceptedLoss = statementOf(choose({ ...unsafe, lastKnownPrimaryGtid: gtids(2), reached }));
 
-    expect(statementOf(choose({ ...unsafe, reached }))).toBe('undefined');
+    expect(acceptedLoss).toMatch(
+      /^Promoting member 2 .*: 1 transactions that the primary was seen to have are lost: .*:2;/,
+    );
+    expect(ordinal(choose({ ...unsafe, lastKnownPrimaryGtid: gtids(2), reached, acceptedLoss }))).toBe(2);
+    const asked = { ...unsafe, lastKnownPrimaryGtid: gtids(2), reached, candidate: 1 };
+    expect(statementOf(choose(asked))).toContain(
+      'nothing that the primary was seen to have is lost; 2 more that member 2 has are lost',
+    );
+  });
+});
+
+describe('a loss when nobody counts', () => {
+  const voters = [0, 1, 2].map((number) => ({ ordinal: number, incarnation: `i${number}`, bootId: 'before' }));
+  const rebooted = (number: number, count: number) => ({ ...member(number, count), bootId: 'after' });
+  const lost = {
+    rule: { ...rule(3, 1), voters },
+    reached: [rebooted(1, 5), rebooted(2, 6)],
+    lastKnownPrimaryGtid: gtids(8),
+  };
+  const refusal = (change: Partial<ChooseInput>) => {
+    const choice = choose({ ...lost, ...change });
+    if (choice.kind !== 'refused') throw new Error('it was chosen');
+    return choice;
+  };
+  const statementOf = (change: Partial<ChooseInput>) => String(refusal(change).facts['lossStatement']);
+
+  test('all hosts were restarted: who lacks least may be promoted, and the statement says what is not known', () => {
+    const acceptedLoss = statementOf({});
+
+    expect(acceptedLoss).toBe(
+      `Promoting member 2 after epoch 3: 2 transactions that the primary was seen to have are lost: ${gtidsOf([7, 8]).replace('7:8', '7-8')}; ` +
+        'member 2 may lack what it once had: its host was restarted since it became a voter; ' +
+        'writes that member 0 acknowledged and no reached member has are lost as well.',
+    );
+    expect(choose({ ...lost, acceptedLoss })).toMatchObject({ kind: 'chosen', ordinal: 2, catchUpTo: gtids(6) });
+  });
+
+  test('whoever is asked for, filled anew or never a voter, with the reason why it does not count', () => {
+    const reached = [{ ...rebooted(1, 5), incarnation: 'new' }, rebooted(3, 4)];
+
+    expect(statementOf({ reached })).toContain('member 1 may lack what it once had: it was filled anew');
+    expect(statementOf({ reached, candidate: 3 })).toContain('member 3 may lack what it once had: it was no voter');
+    expect(statementOf({ reached })).toContain('what member 2 has is not known');
+    expect(
+      ordinal(choose({ ...lost, reached, candidate: 3, acceptedLoss: statementOf({ reached, candidate: 3 }) })),
+    ).toBe(3);
+    expect(refusal({ reached, candidate: 2 }).code).toBe('CANDIDATE_UNFIT');
+    expect(refusal({ reached, candidate: 0 }).code).toBe('CANDIDATE_UNFIT');
+  });
+
+  test('nobody who applies, nobody to promote: no statement', () => {
+    expect(statementOf({ reached: [{ ...rebooted(1, 5), isApplierRunning: false }] })).toBe('undefined');
+    expect(statementOf({ reached: [] })).toBe('undefined');
+  });
+
+  test('another set by then is another loss', () => {
+    const acceptedLoss = statementOf({});
+
+    expect(refusal({ acceptedLoss, reached: [rebooted(2, 6)] }).code).toBe('LOSS_CHANGED');
+  });
+});
+
+describe('the final set of the old primary, from its binary logs', () => {
+  const final = { isLastKnownFinal: true, lastKnownPrimaryGtid: gtids(5) };
+
+  test('one survivor that holds all of it is enough, whatever it forgot before', () => {
+    const voters = [0, 1, 2].map((number) => ({ ordinal: number, incarnation: `i${number}`, bootId: 'before' }));
+
+    expect(ordinal(choose({ ...final, reached: [member(2, 5)] }))).toBe(2);
+    expect(
+      ordinal(choose({ ...final, rule: { ...rule(3, 1), voters }, reached: [{ ...member(2, 5), bootId: 'after' }] })),
+    ).toBe(2);
+    expect(ordinal(choose({ ...final, rule: rule(3, 0), reached: [member(1, 4), member(2, 5)] }))).toBe(2);
+  });
+
+  test('a survivor that lacks something of it is refused, and the loss is exactly that', () => {
+    const choice = choose({ ...final, reached: [member(2, 4)] });
+
+    expect(choice).toMatchObject({ code: 'PROMOTION_UNSAFE', facts: { isFinal: true, missing: gtidsOf([5]) } });
+    expect(choice).toMatchObject({
+      message: 'No reached member has 1 transactions that the binary logs of member 0 hold',
+      facts: { lossStatement: expect.stringMatching(/: 1 transactions .* are lost: .*:5; .*nothing else is lost$/) },
+    });
+  });
+
+  test('a member that is no voter may follow too, one with more than the primary ever had may not', () => {
+    const stranger = { ...member(7, 0), gtid: gtidsOf([1, 2, 3, 4, 5, 9]) };
+
+    expect(ordinal(choose({ ...final, reached: [member(7, 5)] }))).toBe(7);
+    expect(choose({ ...final, reached: [member(2, 4), stranger] })).toMatchObject({
+      code: 'PROMOTION_UNSAFE',
+      facts: { missing: gtidsOf([5]) },
+    });
   });
 });
 

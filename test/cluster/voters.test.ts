@@ -7,7 +7,7 @@ import {
   promotionNeeds,
   ruleAfterPromotion,
 } from '../../src/cluster/voters.ts';
-import { gtids, member, rule } from './rules.ts';
+import { gtids, member, rule, voter } from './rules.ts';
 
 const check = (
   stored: VoterRule,
@@ -130,6 +130,9 @@ describe('rules', () => {
   });
 
   test('who is no voter cannot be the next primary', () => {
+    const as = { ordinal: 3, incarnation: 'i3', bootId: 'now' };
+    const other = ruleAfterPromotion(rule(3, 1), { chosen: 3, isPrimaryDemoted: false, as, kMax: 0 });
+    expect(other).toMatchObject({ primary: 3, k: 0, voters: [voter(1), voter(2), as] });
     expect(() => ruleAfterPromotion(rule(3, 1), { chosen: 3, isPrimaryDemoted: true })).toThrow('no voter');
     expect(() => ruleAfterPromotion(rule(3, 1), { chosen: 0, isPrimaryDemoted: false })).toThrow('no voter');
   });

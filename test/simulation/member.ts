@@ -210,6 +210,8 @@ export class SimulatedMember {
         return this.#follow(command);
       case 'freeze':
         return this.#freeze();
+      case 'examine':
+        return this.#examine();
       case 'thaw':
         return this.#thaw();
       case 'catchUp': {
@@ -392,6 +394,13 @@ export class SimulatedMember {
     instance?.die();
     await this.#pause('statement');
     return { outcome: 'done' };
+  }
+
+  #examine(): CommandResult {
+    const { data } = this.#requireVolumes();
+    if (this.instance || this.#work?.outcome === 'running') throw new Refusal('BUSY', `mysqld is ${this.phase}`);
+    if (!data || this.#marker?.fill !== 'filled') throw new Refusal('REBUILD_UNFINISHED', 'the data are not whole');
+    return { outcome: 'done', gtidLogged: data.flushed.text() };
   }
 
   async #stop(): Promise<void> {
