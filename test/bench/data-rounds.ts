@@ -1,7 +1,7 @@
 /** What is done with the data of a member, beside the plainest way to do it on the same disks. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { realClock } from '../../src/clock.ts';
 import { cloneFrom, readCloneStatus } from '../../src/mysql/clone.ts';
@@ -68,13 +68,13 @@ async function runProgram(program: string, args: readonly string[]): Promise<voi
 
 /** The replica filled anew from its own backup, with a hundredth of the data changed since, beside a CLONE over 1 Gbit/s. */
 export async function rebuildRound(world: DataWorld, bytes: number): Promise<DataRound> {
-  const { api, replica, session } = world;
+  const { api, replica } = world;
   const { id } = await api.backUp(clusterName, replica);
   await waitFor({ what: 'the backup', timeoutMs: workTimeoutMs, everyMs: 100 }, async () => {
     const { state } = await api.backup(clusterName, id);
     return state === 'complete';
   });
-  const before = await readLogBytes(session);
+  const before = await readLogBytes(world);
   await fill(world, bytes / 100, () => {});
   const floor = await cloneThrottled(world);
   const startedAt = now();
@@ -87,15 +87,17 @@ export async function rebuildRound(world: DataWorld, bytes: number): Promise<Dat
   await catchUp(world);
   const ours = { totalMs: now() - startedAt, workMs: null, detail: `${rebuild.way}` };
   // Whatever the primary logged since the backup is all that can have crossed the network.
-  const networkBytes = (await readLogBytes(session)) - before;
+  const networkBytes = (await readLogBytes(world)) - before;
   return { ours, floor, more: { networkMb: mb(networkBytes), cloneNetworkMb: floor.networkMb } };
 }
 
 const mb = (bytes: number): number => Math.round(bytes / 1e6);
 
 /** Bytes of all binary logs; a purge in between would make it too small. */
-async function readLogBytes(session: DataWorld['session']): Promise<number> {
-  const rows = await session.query<{ File_size: number }>('SHOW BINARY LOGS');
+async function readLogBytes({ openSocket, primary }: DataWorld): Promise<number> {
+  const owner = await openSocket(primary);
+  const rows = await owner.query<{ File_size: number }>('SHOW BINARY LOGS');
+  await owner.close();
   return rows.reduce((sum, row) => sum + Number(row.File_size), 0);
 }
 
@@ -116,6 +118,10 @@ async function cloneThrottled(world: DataWorld): Promise<Sample & { readonly net
     const startedAt = now();
     const ended = recipient.ended();
     const session = await connect({ socketPath: recipient.socketPath }, { user: 'root' }, { clock: realClock });
+    const caFile = join(recipient.dir, 'donor-ca.pem');
+    writeFileSync(caFile, world.caPem);
+    // A certificate of another authority than the donor's would be refused.
+    await session.query("SET GLOBAL clone_ssl_ca = ?, GLOBAL clone_ssl_cert = '', GLOBAL clone_ssl_key = ''", [caFile]);
     await cloneFrom(session, { host: '127.0.0.1', port: throttle.port, ...cloneLogin });
     await ended;
     await recipient.start();
