@@ -4,6 +4,7 @@ import type { Clock } from '../clock.ts';
 import { type ErrorCode, Refusal } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Distribution } from '../mysql/distribution.ts';
+import type { Archiver } from './archive.ts';
 import type { RunningInstance } from './instance.ts';
 import type { MemberPaths } from './member-files.ts';
 import type { MemberStateFile } from './member-state.ts';
@@ -59,6 +60,7 @@ export interface MemberContext {
   isVoter: boolean;
   /** Unclean ends in a row that were mended here. */
   restartCount: number;
+  archive: Archiver;
   backups: readonly BackupEntry[];
   /** The list was read in this launch. */
   areBackupsKnown: boolean;

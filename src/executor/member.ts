@@ -5,6 +5,7 @@ import type { Clock } from '../clock.ts';
 import { Refusal } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Distribution } from '../mysql/distribution.ts';
+import { noArchiver, startArchiver } from './archive.ts';
 import { backup, refreshBackups, removeBackup } from './backup.ts';
 import { type CommandQueue, createCommandQueue } from './command-queue.ts';
 import { examine } from './examine.ts';
@@ -75,6 +76,7 @@ export async function openMember(deps: MemberDeps): Promise<Member> {
   context.runExclusive = queue.runExclusive;
   takeOver(context);
   await takeOverBackups(context);
+  context.archive = startArchiver(context);
   const stopPolling = status.poll();
   const { serve } = createTransferServer({
     ...deps,
@@ -163,6 +165,7 @@ async function createContext(deps: MemberDeps, found: Found): Promise<MemberCont
     isFrozen: false,
     isVoter: false,
     restartCount: 0,
+    archive: noArchiver,
     backups: [],
     areBackupsKnown: false,
     badBackups: new Map(),
@@ -299,6 +302,7 @@ async function shutDown(context: MemberContext, queue: CommandQueue, graceMs: nu
   context.workAbort?.abort(new Refusal('SUPERSEDED', 'the task ends'));
   await context.workEnded;
   const isClean = await queue.runExclusive(() => stop(context, graceMs));
+  await context.archive.close();
   // Keys are in it, and nobody looks for them once the member is gone.
   await removeRunDirectory(context.paths.runDir);
   return isClean;

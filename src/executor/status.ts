@@ -24,7 +24,7 @@ const MEASURE_MS = 10_000;
 const TRANSACTIONS_MS = 2_000;
 
 /** These change at every look: they are told with the next news, or each second. */
-const isNoNews: ReadonlySet<string> = new Set(['sequence', 'at', 'heardMsAgo', 'startedMsAgo']);
+const isNoNews: ReadonlySet<string> = new Set(['sequence', 'at', 'heardMsAgo', 'startedMsAgo', 'archive']);
 
 type InstanceFacts = Pick<
   Status,
@@ -160,6 +160,7 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
       volumes,
       backups: [...context.backups],
       areBackupsKnown: context.areBackupsKnown,
+      archive: context.archive.status(),
       tails: [...context.tails],
       work: context.work,
       ...tellDying(),

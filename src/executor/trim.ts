@@ -102,7 +102,7 @@ async function cut(context: MemberContext, command: Trim, { data, work }: RunOpt
   const intent = context.marker!.trim ?? null;
   const step = (phase: Intent['phase'], about: Pick<Intent, 'binaryLog' | 'position' | 'gtidSet'>) => {
     const { incarnation, serverUuid, serverId } = command;
-    const trim = { incarnation, serverUuid, serverId, phase, ...about };
+    const trim = { incarnation, serverUuid, serverId, ...about, phase };
     return mark(context, data, { ...context.marker!, trim });
   };
   if (intent && intent.phase !== 'saving') {

@@ -1,0 +1,349 @@
+/**
+ * The archive of binary logs: mirrors this member's own logs, as they grow, to its backup volume. It reads files, so it
+ * goes on while mysqld is down, needs no login and no dump thread, and never stands in the way of a commit. Rules:
+ * - Nothing that goes wrong here ends anything else: it is told in the status, and tried again with a growing pause.
+ * - One damaged log does not hold up the others.
+ * - A log belongs to the directory of the server_uuid under which it was first archived, told by its first event: a trim
+ *   goes on in the old directory until mysqld writes a log of its new identity.
+ * - While the data volume is being filled nothing is mirrored: those are not this member's logs.
+ */
+import { stat } from 'node:fs/promises';
+import { basename } from 'node:path';
+import type { Status } from '../channel/protocol.ts';
+import type { Segment } from '../channel/transfer.ts';
+import { delay } from '../clock.ts';
+import { type ArchiveSpan, findSpans } from '../cluster/archive.ts';
+import { Refusal } from '../errors.ts';
+import { listBinaryLogs } from '../mysql/binlog.ts';
+import { createLogCopy, type LogCopy } from './archive-copy.ts';
+import {
+  type ArchivedFile,
+  listFiles,
+  pathOf,
+  putAside,
+  readIdentity,
+  readSegment,
+  removeSidecar,
+  type SegmentId,
+  writeSidecar,
+} from './archive-segments.ts';
+import { isMissing } from './durable.ts';
+import type { MemberContext, Reason } from './member-context.ts';
+import { createThrottle, type Throttle } from './throttle.ts';
+import type { Volume } from './volumes.ts';
+
+const LOOK_MS = 200;
+/** Copied bytes are made durable at least as often. */
+const SYNC_MS = 1_000;
+/** Closed logs do not change; whether one did is looked at seldom. */
+const CLOSED_MS = 10_000;
+const PAUSES_MS = { first: 500, max: 30_000 } as const;
+/** At the end of a task, for what mysqld wrote last. */
+const LAST_LOOK_MS = 10_000;
+
+export type ArchiveStatus = NonNullable<Status['archive']>;
+
+export interface Archiver {
+  /** Null: nothing is archived, there is no backup volume (of ours). */
+  status(): ArchiveStatus | null;
+  /** What is durable in the archive, sealed logs and those that grow. */
+  segments(): readonly Segment[];
+  /** The sealed copy of a log of the data directory; null: not sealed yet. */
+  findSealed(path: string): Segment | null;
+  /** Forgets what is known of a segment whose file was removed or put aside by others. */
+  forget(which: SegmentId): void;
+  /** `null`: as fast as it goes. */
+  setRate(maxBytesPerSec: number | null): void;
+  /** One more look at everything, then no more. Never throws. */
+  close(): Promise<void>;
+}
+
+/** Begins at once, and goes on until it is closed. */
+export function startArchiver(context: MemberContext): Archiver {
+  return new Running(context);
+}
+
+/** Before the volumes were looked at. */
+export const noArchiver: Archiver = {
+  status: () => null,
+  segments: () => [],
+  findSealed: () => null,
+  forget: () => {},
+  setRate: () => {},
+  close: async () => {},
+};
+
+const keyOf = ({ serverUuid, name }: SegmentId): string => `${serverUuid}/${name}`;
+
+class Running implements Archiver {
+  readonly #context: MemberContext;
+  readonly #abort = new AbortController();
+  readonly #ended: Promise<void>;
+  #throttle: Throttle;
+  /** Sealed segments by key. */
+  readonly #sealed = new Map<string, Segment>();
+  /** Logs that are being copied, by key. */
+  readonly #copies = new Map<string, LogCopy>();
+  /** Which segment a log of the data directory is, by path; `stamp` tells a file from another of its name. */
+  readonly #places = new Map<string, { readonly stamp: string; readonly id: SegmentId }>();
+  /** Files of the archive that are not sealed: null until they were looked for. */
+  #unsealed: Map<string, ArchivedFile> | null = null;
+  #lastIndex = '';
+  #closedAt = Number.NEGATIVE_INFINITY;
+  #syncedAt = Number.NEGATIVE_INFINITY;
+  #archivedAt: number | null = null;
+  #error: Reason | null = null;
+  #told: ArchiveStatus | null = null;
+  #spans: { readonly of: string; readonly spans: readonly ArchiveSpan[] } = { of: '', spans: [] };
+
+  constructor(context: MemberContext) {
+    this.#context = context;
+    this.#throttle = createThrottle(context.clock, null);
+    this.#ended = this.#run();
+  }
+
+  status(): ArchiveStatus | null {
+    return this.#told;
+  }
+
+  segments(): readonly Segment[] {
+    const open = [...this.#copies.values()].flatMap(({ segment }) => (segment ? [segment] : []));
+    return [...this.#sealed.values(), ...open];
+  }
+
+  findSealed(path: string): Segment | null {
+    const place = this.#places.get(path);
+    return place ? (this.#sealed.get(keyOf(place.id)) ?? null) : null;
+  }
+
+  forget(which: SegmentId): void {
+    this.#sealed.delete(keyOf(which));
+    this.#copies.delete(keyOf(which));
+    this.#closedAt = Number.NEGATIVE_INFINITY;
+  }
+
+  setRate(maxBytesPerSec: number | null): void {
+    this.#throttle = createThrottle(this.#context.clock, maxBytesPerSec);
+  }
+
+  async close(): Promise<void> {
+    this.#abort.abort(new Refusal('SUPERSEDED', 'the task ends'));
+    await this.#ended;
+    const { clock } = this.#context;
+    const last = new AbortController();
+    const timer = clock.setTimeout(
+      () => last.abort(new Refusal('TIMED_OUT', 'the last look took too long')),
+      LAST_LOOK_MS,
+    );
+    this.setRate(null);
+    await this.#look(last.signal, true).catch(() => {});
+    clock.clearTimeout(timer);
+  }
+
+  async #run(): Promise<void> {
+    const { clock, log } = this.#context;
+    const { signal } = this.#abort;
+    let pauseMs: number = LOOK_MS;
+    while (!signal.aborted) {
+      try {
+        await this.#look(signal, false);
+        pauseMs = LOOK_MS;
+      } catch (error) {
+        if (signal.aborted) return;
+        const reason = reasonOf(error);
+        if (this.#error?.message !== reason.message) log.warn({ err: error }, 'the archive of binary logs is held up');
+        this.#error = reason;
+        pauseMs = Math.min(Math.max(pauseMs * 2, PAUSES_MS.first), PAUSES_MS.max);
+      }
+      this.#tell();
+      await delay(clock, pauseMs, signal).catch(() => {});
+    }
+  }
+
+  /** Throws the first error that it met, after it did all that could be done. */
+  async #look(signal: AbortSignal, isLast: boolean): Promise<void> {
+    const { volumes, refusal, backupMarker, marker, clock } = this.#context;
+    const volume = volumes?.backup;
+    if (!volume || refusal || !backupMarker) return;
+    if (this.#unsealed === null) await this.#takeOver(volume);
+    // A filling that goes on writes logs of nobody. What was there before is gone.
+    const isOurs = marker !== null && marker.fill === 'filled';
+    const paths = isOurs ? await findLogs(this.#context.paths.dataDir) : [];
+    const errors: unknown[] = [];
+    const attempt = async (work: () => Promise<unknown>) => {
+      try {
+        await work();
+      } catch (error) {
+        signal.throwIfAborted();
+        errors.push(error);
+      }
+    };
+    const index = paths.join('\n');
+    const isDue = isLast || index !== this.#lastIndex || clock.now() - this.#closedAt > CLOSED_MS;
+    this.#forgetPlaces(paths);
+    for (const path of isDue ? paths.slice(0, -1) : []) await attempt(() => this.#mirrorClosed(volume, path, signal));
+    const current = paths.at(-1);
+    if (current !== undefined) await attempt(() => this.#mirror(volume, current, signal));
+    if (isLast || clock.now() - this.#syncedAt >= SYNC_MS) await attempt(() => this.#sync());
+    if (isDue && isOurs) await attempt(() => this.#sealOrphans(volume, signal));
+    if (errors.length > 0) throw errors[0];
+    this.#lastIndex = index;
+    if (isDue) this.#closedAt = clock.now();
+    this.#error = null;
+  }
+
+  /** What earlier executors left: sealed by their size, the rest is looked at as it comes up. */
+  async #takeOver(volume: Volume): Promise<void> {
+    const unsealed = new Map<string, ArchivedFile>();
+    for (const file of await listFiles(volume)) {
+      if (file.sidecar?.bytes === file.bytes) this.#sealed.set(keyOf(file), pick(file.sidecar));
+      else unsealed.set(keyOf(file), file);
+    }
+    this.#unsealed = unsealed;
+  }
+
+  /** Which segment a log is; null while its first event is not there yet. */
+  async #placeOf(volume: Volume, path: string): Promise<SegmentId | null> {
+    const { ino, birthtimeMs } = await stat(path);
+    const stamp = `${ino} ${birthtimeMs}`;
+    const known = this.#places.get(path);
+    if (known?.stamp === stamp) return known.id;
+    const identity = await readIdentity(path);
+    if (identity === null) return null;
+    const { marker } = this.#context;
+    // Between the cut of a trim and its end mysqld runs under its new identity already.
+    const { serverUuid } = marker!.trim?.phase === 'cut' ? marker!.trim : marker!;
+    const name = basename(path);
+    const archived = [...this.#sealed.values(), ...this.#unsealed!.values()].filter((file) => file.name === name);
+    let id: SegmentId = { serverUuid, name };
+    for (const file of archived) {
+      const found = await readIdentity(pathOf(volume, file));
+      if (found === identity) id = { serverUuid: file.serverUuid, name };
+      else if (found !== null && file.serverUuid === serverUuid) {
+        throw new Refusal('ARCHIVE_FAILED', `the archive of ${serverUuid} has another ${name} already`);
+      }
+    }
+    this.#places.set(path, { stamp, id });
+    return id;
+  }
+
+  #forgetPlaces(paths: readonly string[]): void {
+    for (const path of this.#places.keys()) if (!paths.includes(path)) this.#places.delete(path);
+  }
+
+  async #mirrorClosed(volume: Volume, path: string, signal: AbortSignal): Promise<void> {
+    const id = await this.#placeOf(volume, path);
+    if (!id) throw new Refusal('BINLOG_UNREADABLE', `binary log ${basename(path)} ends in its first event`);
+    const { size } = await stat(path);
+    const sealed = this.#sealed.get(keyOf(id));
+    if (sealed?.bytes === size) {
+      const archived = await stat(pathOf(volume, id)).catch(nullWhenMissing);
+      if (archived?.size === size) return;
+    }
+    const copy = await this.#mirror(volume, path, signal);
+    if (!copy) return;
+    if (!copy.isWhole) throw new Refusal('BINLOG_UNREADABLE', `binary log ${id.name} ends amid an event`);
+    await copy.sync();
+    await this.#seal(volume, id, copy);
+  }
+
+  async #mirror(volume: Volume, path: string, signal: AbortSignal): Promise<LogCopy | null> {
+    const id = await this.#placeOf(volume, path);
+    if (!id) return null;
+    const key = keyOf(id);
+    if (this.#sealed.has(key)) {
+      // It was closed once, and has another size now: after a trim, or a damage. It is compared from its first byte.
+      await removeSidecar(volume, id);
+      this.#sealed.delete(key);
+    }
+    this.#unsealed!.delete(key);
+    let copy = this.#copies.get(key);
+    if (copy?.source !== path) {
+      copy = createLogCopy({ source: path, target: pathOf(volume, id), ...id });
+      this.#copies.set(key, copy);
+    }
+    await copy.advance({ signal, take: (bytes) => this.#throttle.take(bytes, signal) });
+    return copy;
+  }
+
+  async #seal(volume: Volume, id: SegmentId, copy: LogCopy): Promise<void> {
+    const { segment } = copy;
+    if (!segment) throw new Refusal('BINLOG_UNREADABLE', `binary log ${id.name} has no previous GTIDs`);
+    const sealed = { ...segment, sha256: copy.sha256() };
+    await writeSidecar(volume, { ...sealed, ...this.#whose() });
+    this.#sealed.set(keyOf(id), sealed);
+    this.#copies.delete(keyOf(id));
+  }
+
+  #whose() {
+    return { ordinal: this.#context.plan.ordinal, incarnation: this.#context.marker!.incarnation };
+  }
+
+  async #sync(): Promise<void> {
+    for (const copy of this.#copies.values()) await copy.sync();
+    this.#syncedAt = this.#context.clock.now();
+  }
+
+  /** Files whose log is gone from the data directory before they were sealed: read whole, then sealed or put aside. */
+  async #sealOrphans(volume: Volume, signal: AbortSignal): Promise<void> {
+    const inUse = new Set([...this.#places.values()].map(({ id }) => keyOf(id)));
+    for (const [key, copy] of this.#copies) {
+      if (inUse.has(key)) continue;
+      this.#copies.delete(key);
+      if (copy.segment) this.#unsealed!.set(key, { ...copy.segment, sidecar: null });
+    }
+    for (const [key, file] of this.#unsealed!) {
+      try {
+        const segment = await readSegment(volume, file, signal);
+        await writeSidecar(volume, { ...segment, ...this.#whose() });
+        this.#sealed.set(key, segment);
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!(error instanceof Refusal)) throw error;
+        this.#context.log.error({ err: error, ...file }, 'a file of the archive is damaged and was put aside');
+        await putAside(volume, file);
+      }
+      this.#unsealed!.delete(key);
+    }
+  }
+
+  #tell(): void {
+    const { clock, volumes, backupMarker, refusal } = this.#context;
+    if (!volumes?.backup || !backupMarker || refusal) return;
+    const segments = this.segments();
+    const of = segments.map((segment) => `${keyOf(segment)} ${segment.bytes}`).join();
+    if (of !== this.#spans.of) this.#spans = { of, spans: findSpans(segments) };
+    const pendingBytes = [...this.#copies.values()].reduce((sum, copy) => sum + copy.pendingBytes, 0);
+    if (this.#error === null && pendingBytes === 0 && this.#unsealed !== null) this.#archivedAt = clock.now();
+    this.#told = {
+      spans: [...this.#spans.spans],
+      bytes: segments.reduce((sum, { bytes }) => sum + bytes, 0),
+      pendingBytes,
+      archivedAt: this.#archivedAt,
+      error: this.#error,
+    };
+  }
+}
+
+async function findLogs(dataDir: string): Promise<string[]> {
+  try {
+    return await listBinaryLogs(dataDir);
+  } catch (error) {
+    if (isMissing(error)) return [];
+    throw error;
+  }
+}
+
+function pick({ serverUuid, name, bytes, sha256, previousGtids, gtidSet, firstAt, lastAt }: Segment): Segment {
+  return { serverUuid, name, bytes, sha256, previousGtids, gtidSet, firstAt, lastAt };
+}
+
+function nullWhenMissing(error: unknown): null {
+  if (isMissing(error)) return null;
+  throw error;
+}
+
+function reasonOf(error: unknown): Reason {
+  if (error instanceof Refusal) return { code: error.code, message: error.message };
+  return { code: 'ARCHIVE_FAILED', message: `the archive cannot be written: ${(error as Error).message}` };
+}
