@@ -1,22 +1,22 @@
-import { describe, expect, test } from 'vitest';
+import { availableParallelism } from 'node:os';
+import { afterAll, describe, expect, test } from 'vitest';
+import { describeFailure, runSeeds, shrinkSeed } from './drive.ts';
+import { createPool } from './pool.ts';
 import { findAnomaly, type RegisterOperation } from './register.ts';
 import { runSeed } from './simulation.ts';
 
 const seeds = 200;
-const parts = 3;
 
 describe('the guarantees hold in worlds that go wrong', () => {
-  for (let part = 0; part < parts; part++) {
-    const from = 1 + Math.floor((part * seeds) / parts);
-    const to = Math.floor(((part + 1) * seeds) / parts);
-    test(`seeds ${from} to ${to}`, { timeout: 300_000 }, async () => {
-      for (let seed = from; seed <= to; seed++) {
-        const { failure, story, faults } = await runSeed({ seed });
-        if (failure !== null)
-          expect.fail(`seed ${seed}: ${failure}\n${JSON.stringify(faults)}\n${story.slice(-60).join('\n')}`);
-      }
-    });
-  }
+  const pool = createPool(availableParallelism());
+  afterAll(() => pool.close());
+
+  test(`seeds 1 to ${seeds}`, { timeout: 600_000 }, async () => {
+    const { held, failed } = await runSeeds({ pool, first: 1, count: seeds });
+
+    if (failed[0]) expect.fail(describeFailure(await shrinkSeed(pool, failed[0]), 60));
+    expect(held).toBe(seeds);
+  });
 });
 
 test('the same seed tells the same story', async () => {

@@ -27,6 +27,8 @@ export interface RunOptions {
   readonly seed: number;
   /** Instead of those that the seed draws. */
   readonly faults?: readonly Fault[];
+  /** Leaves out these of the faults: 1 is the first. The world and all else that is drawn stays the same. */
+  readonly without?: readonly number[];
   readonly mutants?: readonly Mutant[];
   /** Changes the program under test of this run. */
   readonly sabotage?: (simulation: Simulation) => void;
@@ -36,6 +38,9 @@ export interface RunResult {
   readonly seed: number;
   /** null: all is well. */
   readonly failure: string | null;
+  /** What the failure breaks: G1 to G6, register, leak, or `broken` for the simulation itself. */
+  readonly guarantee: string | null;
+  /** All that were drawn; their ids are their places in the list, from 1. */
   readonly faults: readonly Fault[];
   readonly story: readonly string[];
   readonly facts: {
@@ -84,9 +89,10 @@ export async function runSeed(options: RunOptions): Promise<RunResult> {
   let healedAfterMs: number | null = null;
   const started = world.time.now();
   try {
-    for (const fault of faults) {
+    for (const [index, fault] of faults.entries()) {
+      if (options.without?.includes(index + 1)) continue;
       await run.until(started + fault.at);
-      world.story.tell('FAULT', JSON.stringify({ ...fault, at: undefined }));
+      world.story.tell(`FAULT ${index + 1}`, JSON.stringify({ ...fault, at: undefined }));
       await strike(simulation, fault);
     }
     await run.until(world.time.now() + 5000);
@@ -118,12 +124,14 @@ export async function runSeed(options: RunOptions): Promise<RunResult> {
       process.kill();
     }
   }
-  failure = world.checks.violations[0]?.message ?? failure;
+  const [violation] = world.checks.violations;
+  failure = violation?.message ?? failure;
   const epochs = (world.store.db.prepare('SELECT MAX(epoch) AS epoch FROM cluster').get() as { epoch: number }).epoch;
   world.store.close();
   return {
     seed,
     failure,
+    guarantee: violation?.guarantee ?? (failure === null ? null : 'broken'),
     faults,
     story: world.story.lines(),
     facts: {
