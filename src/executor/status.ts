@@ -20,6 +20,8 @@ const NEWS_MS = 500;
 const ANSWER_MS = 2_500;
 /** Walking a data directory is not free: the fill of volumes is news of a slower kind. */
 const MEASURE_MS = 10_000;
+/** A file system of its own answers at once, and may fill in seconds. */
+const ASK_MS = 1_000;
 /** A look at all transactions costs more than the rest. */
 const TRANSACTIONS_MS = 2_000;
 
@@ -221,21 +223,33 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
     isAskedAgain = false;
     await refresh();
   };
+  const measuredAt = { data: Number.NEGATIVE_INFINITY, backup: Number.NEGATIVE_INFINITY };
+  let isMeasuring = false;
+  const measureOne = async (kind: 'data' | 'backup') => {
+    const volume = context.volumes?.[kind];
+    if (!volume || clock.now() - measuredAt[kind] < (volume.isOwnDevice ? ASK_MS : MEASURE_MS)) return;
+    measuredAt[kind] = clock.now();
+    volumes = { ...volumes, [kind]: await measureVolume(volume) };
+    if (kind === 'data') await boundLog(context.paths.log);
+  };
+  /** Not waited for: a disk that hangs must not keep anything from being told. */
   const measure = async () => {
-    if (!context.volumes) return;
-    const { data, backup } = context.volumes;
-    volumes = { data: await measureVolume(data), backup: backup && (await measureVolume(backup)) };
-    await boundLog(context.paths.log);
+    if (isMeasuring) return;
+    isMeasuring = true;
+    try {
+      await measureOne('data');
+      await measureOne('backup');
+    } catch (error) {
+      log.warn({ err: error }, 'a volume cannot be measured');
+    } finally {
+      isMeasuring = false;
+    }
   };
   const poll = () => {
     let isStopped = false;
     let timer: unknown;
-    let measuredAt = Number.NEGATIVE_INFINITY;
     const next = async () => {
-      if (clock.now() - measuredAt >= MEASURE_MS) {
-        measuredAt = clock.now();
-        await measure().catch((error: unknown) => log.warn({ err: error }, 'a volume cannot be measured'));
-      }
+      void measure();
       let isPast = false;
       const look = () => {
         if (isPast || isStopped) return;

@@ -166,12 +166,12 @@ export async function isEmptyVolume(volume: Volume): Promise<boolean> {
  * share a file system: the total is what was reserved, used is what our files take on disk.
  */
 export async function measureVolume(volume: Volume): Promise<{ totalMb: number; usedMb: number }> {
-  if (volume.isOwnDevice) {
-    const fs = await statfs(volume.path);
-    const toMb = (blocks: number) => Math.round((blocks * fs.bsize) / 1048576);
-    return { totalMb: toMb(fs.blocks), usedMb: toMb(fs.blocks - fs.bfree) };
-  }
-  return { totalMb: volume.sizeMb, usedMb: Math.round((await measureDirectory(volume.path)) / 1048576) };
+  const fs = await statfs(volume.path);
+  const toMb = (blocks: number) => Math.round((blocks * fs.bsize) / 1048576);
+  if (volume.isOwnDevice) return { totalMb: toMb(fs.blocks), usedMb: toMb(fs.blocks - fs.bfree) };
+  const usedMb = Math.round((await measureDirectory(volume.path)) / 1048576);
+  // Others on a shared disk may have taken what was promised.
+  return { totalMb: Math.min(volume.sizeMb, usedMb + toMb(fs.bavail)), usedMb };
 }
 
 /** Bytes on disk below a directory. Files that vanish while it is read count as nothing; links are not followed. */

@@ -3,7 +3,7 @@ import type { DryRun, LiveMember, LiveOffer, LiveState, LiveView } from '../api/
 import { chooseAgent, couldEverFit } from '../cluster/choose-agent.ts';
 import { withoutBundle } from '../cluster/placement.ts';
 import { deriveState, type MemberFacts, type Trouble } from '../cluster/state.ts';
-import { findTroubles } from '../cluster/troubles.ts';
+import { findFilling, findTroubles } from '../cluster/troubles.ts';
 import type { AgentOffer, Bundle, ClusterSpec } from '../cluster/types.ts';
 import { isAutomationOn } from '../controller/automation.ts';
 import type { Controller } from '../controller/controller.ts';
@@ -22,9 +22,10 @@ export function createLiveView(options: {
   readonly times: ConditionTimes;
 }): LiveView {
   const { controller, now, times } = options;
+  const filling: Filling = new Set();
 
   function stateOf(view: ClusterView): LiveState {
-    return deriveState(factsOf(controller, view, times.of(view.cluster.id), now()));
+    return deriveState(factsOf(controller, view, { previous: times.of(view.cluster.id), filling, at: now() }));
   }
   const state = (clusterId: string) => {
     const view = controller.view(clusterId);
@@ -51,11 +52,17 @@ export function createLiveView(options: {
   };
 }
 
+interface Look {
+  readonly previous: readonly ConditionTime[];
+  readonly filling: Filling;
+  /** UTC milliseconds. */
+  readonly at: number;
+}
+
 function factsOf(
   controller: Controller,
   view: ClusterView,
-  previous: readonly ConditionTime[],
-  at: number,
+  { previous, filling, at }: Look,
 ): Parameters<typeof deriveState>[0] {
   const { cluster, failover } = view;
   const primary = primaryOf(view);
@@ -71,7 +78,7 @@ function factsOf(
     isPrimaryWritable: primary?.isConnected === true && primary.status?.isWritable === true,
     isPrimaryCommitting: primary?.status?.heartbeatAt != null && (pending?.forMs ?? 0) < leaseMs,
     rule: cluster.rule,
-    members: view.members.map((member) => memberFacts(controller, view, member)),
+    members: view.members.map((member) => memberFacts(controller, view, { member, filling })),
     openFailover: failover && { kind: failover.kind, startedAt: failover.startedAt },
     failoverRefusal: view.lastRefusal,
     commitWaits: pending && { forMs: pending.forMs, connectedVoters: primary?.status?.semiSync.clients ?? 0 },
@@ -85,7 +92,11 @@ function factsOf(
   };
 }
 
-function memberFacts(controller: Controller, view: ClusterView, member: MemberView): MemberFacts {
+function memberFacts(
+  controller: Controller,
+  view: ClusterView,
+  { member, filling }: { readonly member: MemberView; readonly filling: Filling },
+): MemberFacts {
   const { ordinal, status } = member;
   const isPlaced = member.bundle !== null;
   return {
@@ -96,7 +107,7 @@ function memberFacts(controller: Controller, view: ClusterView, member: MemberVi
     isInitialised: member.member.initialisedAt !== null,
     waitingForResources: member.isLive || isPlaced ? null : whyNotPlaced(controller, view.cluster.id, ordinal),
     refusal: status?.instance === 'failed' && status.reason ? status.reason : null,
-    troubles: troublesOf(view, member),
+    troubles: [...troublesOf(view, member), ...fillingOf(view, member, filling)],
   };
 }
 
@@ -105,7 +116,7 @@ function troublesOf({ cluster }: ClusterView, { status, ordinal, isLive, isConne
     return [{ code: 'NotReached', message: 'its executor is not reached; it may run on' }];
   }
   if (status?.instance !== 'running') return [];
-  const { replication, volumes, lagMs, probeFailing } = status;
+  const { replication, lagMs, probeFailing } = status;
   return findTroubles({
     isReplica: ordinal !== cluster.primary,
     receiver: replication?.receiver ?? null,
@@ -114,8 +125,27 @@ function troublesOf({ cluster }: ClusterView, { status, ordinal, isLive, isConne
     applierError: replication?.applierError ?? '',
     lagMs,
     probeFailing: probeFailing ?? null,
-    volumes: [{ name: 'data', ...volumes.data }, ...(volumes.backup ? [{ name: 'backup', ...volumes.backup }] : [])],
   });
+}
+
+/** Volumes that were called filling at the last look: `<cluster>.<ordinal>.<volume>`. */
+type Filling = Set<string>;
+
+function fillingOf(
+  { cluster }: ClusterView,
+  { ordinal, status, isConnected }: MemberView,
+  filling: Filling,
+): Trouble[] {
+  if (!status || !isConnected) return [];
+  const { data, backup } = status.volumes;
+  const keyOf = (name: string) => `${cluster.id}.${ordinal}.${name}`;
+  const signs = Object.entries({ data, backup }).flatMap(([name, volume]) =>
+    volume ? [{ name, ...volume, wasFilling: filling.has(keyOf(name)) }] : [],
+  );
+  const found = findFilling(signs);
+  for (const { name } of signs) filling.delete(keyOf(name));
+  for (const { volume } of found) filling.add(keyOf(volume));
+  return found.map(({ code, message }) => ({ code, message }));
 }
 
 /** The failed stages of the last offers that were tried for the member. */

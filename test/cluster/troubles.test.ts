@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { findTroubles, type MemberSigns } from '../../src/cluster/troubles.ts';
+import { findFilling, findTroubles, type MemberSigns } from '../../src/cluster/troubles.ts';
 
 const healthy: MemberSigns = {
   isReplica: true,
@@ -9,7 +9,6 @@ const healthy: MemberSigns = {
   applierError: '',
   lagMs: 300,
   probeFailing: null,
-  volumes: [{ name: 'data', totalMb: 1000, usedMb: 500 }],
 };
 
 const table: readonly [string, Partial<MemberSigns>, string[]][] = [
@@ -18,7 +17,6 @@ const table: readonly [string, Partial<MemberSigns>, string[]][] = [
   ['an applier that is stuck', { lagMs: 90_000 }, ['ApplierStuck']],
   ['a receiver that cannot connect', { receiver: 'connecting', receiverError: 'Access denied' }, ['ReceiverError']],
   ['an old error of a receiver that is on again', { receiverError: 'lost connection' }, []],
-  ['a volume that fills', { volumes: [{ name: 'data', totalMb: 1000, usedMb: 950 }] }, ['VolumeFilling']],
   ['too many connections', { probeFailing: { forMs: 9000, message: 'Too many connections' } }, ['NotAnswering']],
   ['a probe that has just begun to fail', { probeFailing: { forMs: 900, message: 'timeout' } }, []],
   ['a primary is not judged as a replica', { isReplica: false, applierError: 'old', lagMs: 90_000 }, []],
@@ -29,3 +27,13 @@ for (const [name, change, expected] of table) {
     expect(findTroubles({ ...healthy, ...change }).map(({ code }) => code)).toEqual(expected);
   });
 }
+
+test('a volume that fills is told from 90 % on, and until it is below 87 %', () => {
+  const tell = (usedMb: number, wasFilling: boolean) =>
+    findFilling([{ name: 'data', totalMb: 1000, usedMb, wasFilling }]).map(({ code, volume }) => [code, volume]);
+
+  expect(tell(899, false)).toEqual([]);
+  expect(tell(900, false)).toEqual([['VolumeFilling', 'data']]);
+  expect(tell(870, true)).toEqual([['VolumeFilling', 'data']]);
+  expect(tell(869, true)).toEqual([]);
+});
