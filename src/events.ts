@@ -26,6 +26,7 @@ export const events = {
   'mesos.connected': 'Subscribed to a Mesos master',
   'mesos.disconnected': 'The connection to the Mesos master is lost',
   'mesos.orphan': 'A reservation with our label has no row',
+  'rebuild.way': 'The way that fills a member soonest was chosen; the others with their estimates',
   'leader.elected': 'This process leads',
 } as const;
 

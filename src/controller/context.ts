@@ -9,6 +9,7 @@ import type { ClusterSecrets, Leader } from '../store/rows.ts';
 import type { Store } from '../store/store.ts';
 import type { Executors } from './executors.ts';
 import type { Market } from './market.ts';
+import type { Rates } from './rates.ts';
 import type { Wakes } from './wakes.ts';
 
 /** How executors are started on agents; given by the operator, the same for every member. */
@@ -47,6 +48,8 @@ export interface Context {
   readonly lastKnownPrimaryGtid: (clusterId: string, epoch: number) => string;
   /** Tasks that were told to acknowledge, or not to, and did not answer. */
   readonly unansweredVoters: Set<string>;
+  /** How fast members were filled and caught up. */
+  readonly rates: Rates;
   readonly call: (call: CallBody) => Promise<void>;
   readonly wakes: Wakes;
   readonly executors: Executors;

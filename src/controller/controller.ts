@@ -23,6 +23,7 @@ import { type ClusterLoop, startLoop } from './loop.ts';
 import { createMarket, type Market } from './market.ts';
 import { type Plan, type PlanRequest, planChange } from './plan.ts';
 import { createPrimarySets } from './primary-sets.ts';
+import { createRates } from './rates.ts';
 import { createReconciler } from './reconciler.ts';
 import { createReservations, type Orphan, resumeReleases } from './reservations.ts';
 import { connectAllExecutors, recordOperationStatus, recordTaskStatus } from './tasks.ts';
@@ -114,6 +115,7 @@ export function createController(options: ControllerOptions): Controller {
     wakes,
     executors,
     unansweredVoters: new Set(),
+    rates: createRates(),
     lastKnownPrimaryGtid: primarySets.lastKnown,
     market: createMarket({
       clock,

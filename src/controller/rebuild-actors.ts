@@ -1,6 +1,7 @@
 /** What the rebuild machine's actors do, and the one place that opens a rebuild by itself. */
 import { fromPromise } from 'xstate';
-import { isGtidSetEmpty, isGtidSubset, parseGtidSet, subtractGtidSets } from '../cluster/gtid-set.ts';
+import type { Status } from '../channel/protocol.ts';
+import { estimateWays, type WayEstimate } from '../cluster/rebuild-way.ts';
 import { type ErrorCode, Refusal } from '../errors.ts';
 import { type RebuildInput, rebuildMachine } from '../machines/rebuild.ts';
 import { getCluster, readClusterSecrets } from '../store/clusters.ts';
@@ -120,21 +121,41 @@ async function chooseWay(
     }
     if (view.failover) return undefined;
     const hasTriedOthers = rebuild.attempts > (rebuild.way === trimFailedWay ? 1 : 0);
-    const backup = hasTriedOthers ? null : usableBackup(self, primary);
-    const way = backup ? `backup:${backup}` : `clone:${chooseDonor(view, rebuild.ordinal, primary).ordinal}`;
-    await setRebuild(context.store, context.leader, rebuild.id, { way });
+    const ways = estimateFor(context, view, self, primary);
+    const chosen = (hasTriedOthers ? null : ways[0]) ?? ways.find(({ way }) => way.startsWith('clone:'))!;
+    const message = ways.map(describeWay).join('; ');
+    await setRebuild(context.store, context.leader, rebuild.id, { way: chosen.way, message });
+    await emit(context, 'rebuild.way', view.cluster, `${chosen.way}, of ${message}`, {
+      ordinal: rebuild.ordinal,
+      data: { way: chosen.way, ways },
+    });
     return true;
   });
 }
 
-function usableBackup(self: MemberView, primary: MemberView): string | null {
-  const executed = parseGtidSet(primary.status!.gtidExecuted);
-  const purged = parseGtidSet(primary.status!.gtidPurged);
-  const usable = self.status!.backups.filter(({ gtidSet }) => {
-    const held = parseGtidSet(gtidSet);
-    return isGtidSubset(held, executed) && isGtidSetEmpty(subtractGtidSets(purged, held));
+function estimateFor(context: Context, view: ClusterView, self: MemberView, primary: MemberView): WayEstimate[] {
+  const donor = chooseDonor(view, self.ordinal, primary);
+  const { gtidExecuted, gtidPurged } = primary.status!;
+  return estimateWays({
+    executed: gtidExecuted,
+    purged: gtidPurged,
+    dataBytes: dataMbOf(donor) * 1024 * 1024,
+    backups: self.status!.backups.filter(({ isBad }) => !isBad),
+    donors: [donor.ordinal],
+    rates: context.rates.read(),
   });
-  return usable.at(-1)?.id ?? null;
+}
+
+/** A volume on a shared disk tells what all of the disk holds. */
+function dataMbOf({ status, bundle }: MemberView): number {
+  const sizeMb = bundle?.bundle.data.sizeMb ?? Number.POSITIVE_INFINITY;
+  return Math.min(sizeMb, status?.volumes.data.usedMb ?? sizeMb);
+}
+
+function describeWay({ way, copyBytes, toApply, estimateMs }: WayEstimate): string {
+  const copied = `${Math.round(copyBytes / 1e6)} MB to copy`;
+  const applied = toApply > 0 ? ` and ${toApply} transactions to apply` : '';
+  return `${way}: ${copied}${applied}, about ${Math.ceil(estimateMs / 1000)} s`;
 }
 
 function chooseDonor(view: ClusterView, ordinal: number, primary: MemberView): MemberView {
@@ -146,10 +167,12 @@ function chooseDonor(view: ClusterView, ordinal: number, primary: MemberView): M
 
 async function fill(context: Context, { input, signal }: { input: RebuildInput; signal: AbortSignal }): Promise<void> {
   let commandId: string | null = null;
+  const stopwatch = createStopwatch(context);
   await lookUntil(context, input.clusterId, signal, async () => {
     const { view, rebuild, self } = await read(context, input);
     if (!self.isConnected || !self.status || !self.launch || !self.bundle) return undefined;
     const { status } = self;
+    stopwatch(status);
     // After a relaunch the executor has its secrets only from `start`, which the member machine sends first.
     if (status.instance === 'none' || status.instance === 'starting') return undefined;
     if (status.incarnation === rebuild.incarnation && status.isInitialised && status.instance === 'running') {
@@ -186,6 +209,28 @@ async function fill(context: Context, { input, signal }: { input: RebuildInput; 
     );
     return undefined;
   });
+}
+
+/** Learns how fast it copies, by the executor's own clock. */
+function createStopwatch({ rates }: Context): (status: Status) => void {
+  let first: { readonly step: string; readonly bytes: number; readonly at: number } | null = null;
+  return ({ work, at }) => {
+    const kind = work?.step === 'copying' ? 'diskBytes' : work?.step === 'cloning' ? 'networkBytes' : null;
+    if (!work || !kind) return;
+    if (first?.step === work.step) rates.learn(kind, work.doneBytes - first.bytes, at - first.at);
+    else first = { step: work.step, bytes: work.doneBytes, at };
+  };
+}
+
+/**
+ * The executor carries a command id out once: a restarted control plane finds the work of its try again. One that is
+ * found to have failed was told before and did not count: it is tried under another name.
+ */
+function nameTry({ id, attempts }: RebuildRow, work: NonNullable<MemberView['status']>['work']): string {
+  const name = `rebuild.${id}.${attempts}`;
+  const known = work?.commandId ?? '';
+  if (known !== name && !known.startsWith(`${name}.`)) return name;
+  return work?.outcome === 'failed' ? `${name}.${Number(known.slice(name.length + 1)) + 1}` : known;
 }
 
 /** Null: what to trim to is not known now. */

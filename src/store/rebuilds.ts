@@ -93,13 +93,13 @@ export function setRebuild(
   store: Store,
   leader: Leader,
   id: string,
-  change: { readonly way?: string | null; readonly attempts?: number },
+  change: { readonly way?: string | null; readonly attempts?: number; readonly message?: string },
 ): Promise<boolean> {
   return transactionAs(store, leader, () => {
     const row = get(store, id);
     const way = change.way === undefined ? row.way : change.way;
-    const sql = "UPDATE rebuild SET way = ?, attempts = ? WHERE id = ? AND state = 'open'";
-    return run(store, sql, way, change.attempts ?? row.attempts, id) > 0;
+    const sql = "UPDATE rebuild SET way = ?, attempts = ?, message = ? WHERE id = ? AND state = 'open'";
+    return run(store, sql, way, change.attempts ?? row.attempts, change.message ?? row.message, id) > 0;
   });
 }
 
@@ -111,10 +111,10 @@ export function closeRebuild(
   result: { readonly state: 'done' | 'failed'; readonly code?: string | null; readonly message?: string | null },
 ): Promise<boolean> {
   return transactionAs(store, leader, () => {
-    get(store, id);
+    const { message } = get(store, id);
     const sql = `UPDATE rebuild SET state = ?, code = ?, message = ?, ended_at = ?, open_key = NULL
       WHERE id = ? AND state = 'open'`;
-    return run(store, sql, result.state, result.code ?? null, result.message ?? null, store.clock.now(), id) > 0;
+    return run(store, sql, result.state, result.code ?? null, result.message ?? message, store.clock.now(), id) > 0;
   });
 }
 
