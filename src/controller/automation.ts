@@ -4,10 +4,11 @@
  * its own epoch. A held member that is the primary no more waits for a person's rebuild while automation is off.
  * Everything else goes on: members are started, they join, voters are kept.
  */
+import { defaultLimits } from '../cluster/detection.ts';
 import { setCooldown } from '../store/clusters.ts';
 import type { ClusterRow, FailoverRow } from '../store/rows.ts';
 import type { Context } from './context.ts';
-import { type ClusterView, isInPlace } from './gather.ts';
+import { type ClusterView, isInPlace, type MemberView } from './gather.ts';
 
 export const cooldownMs = 300_000;
 /** The cooldown is pushed on while the cluster is not whole, and written only when it moved by this much. */
@@ -36,6 +37,14 @@ export function wasTriedInVain(newest: FailoverRow | undefined, epoch: number): 
   return newest.candidate === null && judgements.has(newest.refusal?.code ?? '');
 }
 
+/** A control plane that has just started hears of nobody: that is no reason to begin a cooldown anew. */
+function isInPlaceOrBrieflySilent(context: Context, view: ClusterView, member: MemberView): boolean {
+  if (!member.launch || !member.isLive) return false;
+  const silentSince = context.executors.brokenSince(member.launch.taskId);
+  if (silentSince === null) return isInPlace(view, member);
+  return context.clock.now() - silentSince < defaultLimits.silenceMs;
+}
+
 /** True when the row changed. A cooldown ends by itself once the cluster was whole for its whole length. */
 export async function keepCooldown(context: Context, view: ClusterView): Promise<boolean> {
   const { cluster, members } = view;
@@ -46,7 +55,7 @@ export async function keepCooldown(context: Context, view: ClusterView): Promise
     await setCooldown(context.store, context.leader, cluster.id, null);
     return true;
   }
-  const isWhole = members.every((member) => isInPlace(view, member));
+  const isWhole = members.every((member) => isInPlaceOrBrieflySilent(context, view, member));
   const next = now + cooldownMs;
   if (isWhole || next - cooldownUntil < writeEveryMs) return false;
   await setCooldown(context.store, context.leader, cluster.id, next);

@@ -229,13 +229,17 @@ async function mustWaitForFailover(context: Context, view: ClusterView, self: Me
  */
 async function isRefillNeeded(context: Context, view: ClusterView, self: MemberView): Promise<boolean> {
   const reason = self.status?.reason;
+  // A rebuild that was given up left it half filled, whatever the reason of that was.
+  const isHalf = self.status?.isInitialised === false && reason?.code !== 'VOLUME_NOT_OURS';
   const isDamaged =
+    isHalf ||
     reason?.code === 'DATA_DIR_DAMAGED' ||
     reason?.code === 'INCARNATION_MISMATCH' ||
     reason?.code === 'TRIM_FAILED' ||
     reason?.code === 'REBUILD_UNFINISHED';
   const primary = primaryOf(view);
-  if (!isDamaged || !primary || primary.ordinal === self.ordinal || self.member.initialisedAt === null) return false;
+  if (!reason || !isDamaged || !primary || primary.ordinal === self.ordinal || self.member.initialisedAt === null)
+    return false;
   await openRebuildFor(context, view, self.ordinal, reason.message);
   return true;
 }

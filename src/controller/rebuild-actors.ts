@@ -179,7 +179,7 @@ async function fill(context: Context, { input, signal }: { input: RebuildInput; 
       await finish(context, view, rebuild, self);
       return true;
     }
-    commandId ??= `rebuild.${rebuild.id}.${rebuild.attempts}`;
+    commandId ??= nameTry(rebuild, status.work);
     if (status.work?.commandId === commandId) {
       const { outcome, code, message } = status.work;
       if (outcome === 'failed') throw new Refusal((code ?? 'INTERNAL') as ErrorCode, message ?? 'the rebuild failed');
@@ -263,11 +263,13 @@ async function finish(context: Context, view: ClusterView, rebuild: RebuildRow, 
 }
 
 /**
- * While the primary is being changed a rebuild waits, and its sources come and go: that is no try. Only what the
- * member's own executor refused is one also then.
+ * While the primary is being changed, or is not there, a rebuild waits, and its sources come and go: that is no try.
+ * Only what the member's own executor refused is one also then.
  */
 async function isExcused(context: Context, rebuild: RebuildRow, error: unknown): Promise<boolean> {
-  if (error instanceof Refusal && !isPassing(error)) return false;
+  if (error instanceof Refusal && !isPassing(error) && error.code !== 'COMMAND_FAILED') return false;
+  const primary = primaryOf(await gather(context, rebuild.clusterId));
+  if (!primary?.isConnected || !primary.status?.isWritable) return true;
   const newest = await findNewestFailover(context.store, rebuild.clusterId);
   if (!newest || newest.kind === 'first') return false;
   return newest.endedAt === null || context.clock.now() - newest.endedAt < excusedMs;
@@ -279,7 +281,12 @@ async function fail(context: Context, input: RebuildInput & { readonly error: un
   const { error } = input;
   const message = error instanceof Error ? error.message : 'the deadline passed';
   context.log.warn({ err: error, rebuild: rebuild.id, way: rebuild.way }, 'a try of the rebuild failed');
-  if (await isExcused(context, rebuild, error)) return;
+  if (await isExcused(context, rebuild, error)) {
+    // The donor may be who went away.
+    const way = rebuild.way?.startsWith('clone:') ? null : rebuild.way;
+    await setRebuild(context.store, context.leader, rebuild.id, { way });
+    return;
+  }
   const attempts = rebuild.attempts + 1;
   const isHopeless = error instanceof Refusal && (error.code === 'IS_PRIMARY' || error.code === 'NO_PRIMARY');
   if (attempts < maxAttempts && !isHopeless) {

@@ -13,7 +13,7 @@ import type { FaultBody } from '../simulation/faults.ts';
 import { findUnhealthy } from '../simulation/health.ts';
 import type { SimulatedMember } from '../simulation/member.ts';
 import { createRandom } from '../simulation/random.ts';
-import { createRunner, createSimulation } from '../simulation/simulation.ts';
+import { connectClients, createRunner, createSimulation } from '../simulation/simulation.ts';
 import { strike } from '../simulation/strike.ts';
 import type { Simulation } from '../simulation/types.ts';
 import { addCluster, createWorld } from '../simulation/world.ts';
@@ -51,6 +51,8 @@ export interface ScenarioOptions {
   readonly durability?: ClusterSpec['durability'];
   readonly hasBackup?: boolean;
   readonly seed?: number;
+  /** Writers, as teams have them. */
+  readonly hasClients?: boolean;
   /** Do not wait until the cluster is healthy. */
   readonly isFresh?: boolean;
 }
@@ -81,6 +83,7 @@ export async function createScenario(options: ScenarioOptions = {}): Promise<Sce
       await runUntil(time.now() + 10);
     }
   };
+  let clients: { stop(): void } | null = null;
   const scenario: Scenario = {
     simulation,
     clusterId,
@@ -121,6 +124,7 @@ export async function createScenario(options: ScenarioOptions = {}): Promise<Sce
       await until('another control plane', () => simulation.active() !== null);
     },
     stop() {
+      clients?.stop();
       for (const { controller, process } of simulation.planes) {
         controller.stop();
         process.kill();
@@ -129,6 +133,7 @@ export async function createScenario(options: ScenarioOptions = {}): Promise<Sce
     },
   };
   simulation.startPlane();
+  if (options.hasClients) clients = connectClients(simulation, clusterId);
   if (!options.isFresh) await scenario.untilHealthy();
   return scenario;
 }

@@ -74,7 +74,8 @@ export async function runSeed(options: RunOptions): Promise<RunResult> {
   const world = await createWorld({ random, agents: members + 1, mutants: new Set(options.mutants ?? []) });
   const hasBackup = random.chance(0.8);
   const durability = members === 1 ? 'async' : members === 2 ? random.pick(['async', 'one'] as const) : 'majority';
-  const clusterId = await addCluster(world, { name: 'orders', members, hasBackup, durability });
+  const ackFlush = random.fork('flush').chance(0.3) ? 'disk' : 'os';
+  const clusterId = await addCluster(world, { name: 'orders', members, hasBackup, durability, ackFlush });
   const faults =
     options.faults ??
     drawFaults(random.fork('faults'), { members, fromMs: 9000, toMs: 9000 + random.between(5, 40) * 1000 });
@@ -268,7 +269,7 @@ export function createSimulation(
   return simulation;
 }
 
-function connectClients({ world }: Simulation, clusterId: string): Clients {
+export function connectClients({ world }: Simulation, clusterId: string): Clients {
   const select = world.store.db.prepare(
     `SELECT b.ip, b.bundle FROM cluster c JOIN member m ON m.cluster_id = c.id AND m.ordinal = c.primary_ordinal
      JOIN bundle b ON b.id = m.bundle_id WHERE c.id = ? AND c.activated_at IS NOT NULL`,

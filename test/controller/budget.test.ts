@@ -1,0 +1,85 @@
+/** Rebuilds by themselves have a budget and a back-off, and neither begins anew with the control plane. */
+import { afterEach, expect, test } from 'vitest';
+import { createScenario, type Scenario } from './scenario.ts';
+
+let scenario: Scenario;
+afterEach(() => scenario?.stop());
+
+/** As when somebody removed the files: mysqld ends, and does not start again. */
+function loseData(ordinal: number): void {
+  const { world } = scenario.simulation;
+  for (const volume of world.disks.volumes()) {
+    if (volume.marker?.ordinal === ordinal && volume.data && volume.marker.fill === 'filled') volume.data = null;
+  }
+  scenario.member(ordinal).instanceKilled();
+}
+
+async function rebuildOnce(count: number): Promise<void> {
+  loseData(2);
+  await scenario.until(`rebuild ${count}`, async () => (await scenario.rebuilds()).length === count);
+  await scenario.untilHealthy();
+}
+
+const budgetRefusals = async () =>
+  (await scenario.events('member.refused')).filter(({ data }) => data['code'] === 'REBUILD_BUDGET');
+
+test('three within an hour, also over restarts of the control plane; then a person is asked, once', async () => {
+  scenario = await createScenario();
+  await rebuildOnce(1);
+  await scenario.restartControlPlane();
+  await rebuildOnce(2);
+  await rebuildOnce(3);
+  await scenario.restartControlPlane();
+  await scenario.untilHealthy();
+  loseData(2);
+  await scenario.until('a refusal', async () => (await budgetRefusals()).length > 0);
+  await scenario.run(120_000);
+
+  expect(await scenario.rebuilds()).toHaveLength(3);
+  expect(await budgetRefusals()).toHaveLength(1);
+  expect((await budgetRefusals())[0]?.ordinal).toBe(2);
+
+  // An hour later the budget has room again.
+  scenario.simulation.world.store.db.exec('UPDATE rebuild SET started_at = started_at - 3600000');
+  await scenario.until('another rebuild', async () => (await scenario.rebuilds()).length === 4);
+  await scenario.untilHealthy();
+});
+
+test('tries of one rebuild are counted in the store, and the pause between starts grows over a restart', async () => {
+  scenario = await createScenario({ hasBackup: false });
+  const { net } = scenario.simulation.world;
+  // The member reaches no donor: every CLONE fails.
+  const [own, ...others] = [2, 0, 1].map((ordinal) => scenario.member(ordinal).options.plan.address);
+  for (const other of others) net.cut(own!, other);
+  loseData(2);
+  await scenario.until('two tries', async () => ((await scenario.rebuilds())[0]?.attempts ?? 0) >= 2);
+  await scenario.restartControlPlane();
+  await scenario.run(1000);
+
+  expect((await scenario.rebuilds())[0]?.attempts).toBeGreaterThanOrEqual(2);
+  await scenario.until('the end of the first', async () => (await scenario.rebuilds()).at(-1)?.state === 'failed');
+  expect((await scenario.rebuilds()).at(-1)).toMatchObject({ attempts: 4 });
+
+  for (const other of others) net.mend(own!, other);
+  await scenario.untilHealthy();
+});
+
+test('while the primary is away a rebuild waits without using up its tries', async () => {
+  scenario = await createScenario({ hasBackup: false });
+  loseData(2);
+  await scenario.until('a rebuild', async () => (await scenario.rebuilds()).length > 0);
+  const { primary } = await scenario.cluster();
+  const replica = [0, 1].find((ordinal) => ordinal !== primary)!;
+  // Nobody knows what became of them, for minutes.
+  await scenario.strike(
+    { kind: 'isolate', target: primary!, ms: 400_000 },
+    { kind: 'isolate', target: replica, ms: 400_000 },
+  );
+  await scenario.run(390_000);
+
+  // One may have failed before anybody knew.
+  expect((await scenario.rebuilds())[0]?.attempts).toBeLessThanOrEqual(1);
+  await scenario.untilHealthy();
+
+  expect((await scenario.rebuilds()).at(-1)).toMatchObject({ ordinal: 2, state: 'done' });
+}, 30_000);
