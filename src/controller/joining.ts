@@ -6,6 +6,7 @@
 import type { Status } from '../channel/protocol.ts';
 import {
   areGtidSetsEqual,
+  countGtids,
   formatGtidSet,
   isGtidSetEmpty,
   isGtidSubset,
@@ -69,6 +70,7 @@ export async function joinCluster(
     return primary.at === first.primaryAt || context.clock.now() - first.at < errantAfterMs;
   };
   let wasInPlace = true;
+  const stopwatch = createStopwatch(context);
   await lookUntil(context, clusterId, signal, async () => {
     const { view, self } = await gatherMember(context, clusterId, ordinal);
     wasInPlace &&= isInPlace(view, self);
@@ -78,7 +80,8 @@ export async function joinCluster(
     const primary = primaryOf(view);
     if (!primary) return undefined;
     if (primary.ordinal === ordinal) return view.failover ? undefined : resumePrimary(context, view, self, signal);
-    if (isInPlace(view, self))
+    if (isInPlace(view, self)) {
+      stopwatch(self.status!);
       return hasCaughtUp(self, primary) ? announceJoined(context, view, self, wasInPlace) : undefined;
     if (self.status!.isWritable) return fenceLeftover(context, view, self, signal);
     if (!primary.status || !primary.isConnected || !isRunning(primary)) return undefined;
@@ -92,6 +95,16 @@ export async function joinCluster(
 }
 
 /** Past the commit point the failover may wait for acknowledgements: of members that are to join, for nobody else can. */
+/** Learns how fast a member that follows applies, by the executor's own clock. */
+function createStopwatch({ rates }: Context): (status: Status) => void {
+  let first: { readonly count: bigint; readonly at: number } | null = null;
+  return ({ gtidExecuted, at }) => {
+    const count = countGtids(parseGtidSet(gtidExecuted));
+    first ??= { count, at };
+    rates.learn('applied', Number(count - first.count), at - first.at);
+  };
+}
+
 function isActivating({ cluster, failover }: ClusterView): boolean {
   return failover !== null && cluster.epoch > failover.fromEpoch;
 }
