@@ -4,6 +4,7 @@
  * version; the scheduler speaks N and N-1. Nothing secret is in LaunchPlan: it is visible in Mesos.
  */
 import { z } from 'zod';
+import { donorSchema } from './donor.ts';
 
 export const PROTOCOL_VERSION = 1;
 
@@ -144,6 +145,25 @@ export const commandSchema = z.discriminatedUnion('kind', [
   command('verify', { backupId: z.string(), maxBytesPerSec }),
   /** A backup that is there no more is done too. Refused with BUSY while long work runs. */
   command('removeBackup', { backupId: z.string() }),
+  /**
+   * Long: fill the data volume of a new member, which was never filled, with a backup that a donor holds and archived
+   * logs up to `until`; then it runs, read-only, as after `start`. `initialise` as there. Donors are asked with a token
+   * that was shared with them before; TRANSFER_REFUSED says that one of them wants a new `share`.
+   */
+  command('copy', {
+    initialise: z.boolean(),
+    secrets,
+    backup: z.object({ id: z.string(), ordinal: z.number().int() }),
+    /** The holder of the backup, and everybody whose archive may be read. */
+    donors: z.array(donorSchema).min(1).max(16),
+    until: z.discriminatedUnion('kind', [
+      z.object({ kind: z.literal('backup') }),
+      z.object({ kind: z.literal('at'), atMs: z.number() }),
+      z.object({ kind: z.literal('gtid'), gtidSet: z.string() }),
+    ]),
+    /** What the cluster that wrote the data acknowledged: nothing else is taken over. */
+    within: z.string(),
+  }),
   /** Long: fill the data volume anew for a new incarnation. From its own backup volume, or by CLONE from a donor. */
   command('rebuild', {
     incarnation: z.string(),
@@ -303,7 +323,7 @@ export const statusSchema = z.object({
   work: z
     .object({
       commandId: z.string(),
-      kind: z.enum(['backup', 'rebuild', 'verify']),
+      kind: z.enum(['backup', 'copy', 'rebuild', 'verify']),
       step: z.string(),
       startedAt: z.number().nullish(),
       doneBytes: z.number(),

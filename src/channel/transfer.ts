@@ -10,22 +10,13 @@ import { z } from 'zod';
 import type { Clock } from '../clock.ts';
 import { type ErrorCode, errors, Refusal } from '../errors.ts';
 import { readBody } from './client.ts';
+import type { Donor } from './donor.ts';
 import { createPinnedAgent, WrongCertificateError } from './pinned-agent.ts';
 
 export const TRANSFER_PATH = '/v1/transfer/';
 const MAX_JSON_BYTES = 16 * 1024 * 1024;
 /** A donor that sends nothing for this long is asked anew. Its throttle sends small pieces more often. */
 const SILENCE_MS = 30_000;
-
-/** Where a donor's executor listens, and what opens it. Travels over the pinned channel alone. */
-export const donorSchema = z.object({
-  ordinal: z.number().int(),
-  address: z.string(),
-  port: z.number().int(),
-  fingerprint: z.string(),
-  token: z.string(),
-});
-export type Donor = z.infer<typeof donorSchema>;
 
 /** One archived binary log. `sha256` is null while it grows; `bytes` are whole transactions. */
 export const segmentSchema = z.object({

@@ -147,8 +147,8 @@ export function chooseNextLog<T extends LogOption>(
     candidates.push({ log, gain });
   }
   const isSameArchive = ({ log }: Candidate<T>) =>
-    log.ordinal === after?.ordinal && log.serverUuid === after.serverUuid && log.name > after.name;
-  const following = candidates.filter(isSameArchive).toSorted((a, b) => (a.log.name < b.log.name ? -1 : 1))[0];
+    log.ordinal === after?.ordinal && log.serverUuid === after.serverUuid && isLater(log.name, after.name);
+  const following = candidates.filter(isSameArchive).toSorted((a, b) => (isLater(b.log.name, a.log.name) ? -1 : 1))[0];
   if (following) return following.log;
   // Most of all is won by the one that no other one contains; else the smallest file.
   const best = candidates.find(({ gain }) => candidates.every((other) => isGtidSubset(other.gain, gain)));
@@ -172,6 +172,11 @@ export function planLogs<T extends LogOption>(
     executed = unionGtidSets(executed, intersect(parseLog(next).own, wanted));
   }
   return { logs: chosen, missing: plain(subtractGtidSets(wanted, executed)) };
+}
+
+/** `binlog.1000000` follows `binlog.999999`. */
+function isLater(name: string, other: string): boolean {
+  return name.length === other.length ? name > other : name.length > other.length;
 }
 
 function intersect(left: GtidSet, right: GtidSet): GtidSet {

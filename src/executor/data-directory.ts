@@ -39,6 +39,9 @@ export async function initialiseDataDirectory(options: FillOptions): Promise<Mar
     });
   }
   if (marker?.fill === 'filled') return marker;
+  if (marker?.fill === 'copying') {
+    throw new Refusal('REBUILD_UNFINISHED', 'the data volume is to hold a copy: an empty one would not be it');
+  }
   if (marker?.fill === 'rebuilding') {
     throw new Refusal('REBUILD_UNFINISHED', 'a rebuild of the data volume was interrupted');
   }

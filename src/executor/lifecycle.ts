@@ -33,8 +33,9 @@ export async function start(
   signal: AbortSignal,
 ): Promise<CommandResult> {
   const { data, backup } = requireVolumes(context);
-  if (context.work?.kind === 'rebuild' && context.work.outcome === 'running') {
-    throw new Refusal('BUSY', 'a rebuild runs');
+  const { work } = context;
+  if ((work?.kind === 'rebuild' || work?.kind === 'copy') && work.outcome === 'running') {
+    throw new Refusal('BUSY', `a ${work.kind} runs`);
   }
   requireNoneDying(context);
   context.secrets = command.secrets;

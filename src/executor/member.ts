@@ -17,6 +17,7 @@ import { type MemberContext, reasonOf, requireVolumes } from './member-context.t
 import { pathsOf } from './member-files.ts';
 import { createTransientState, type MemberStateFile, openMemberState } from './member-state.ts';
 import { rebuild } from './rebuild.ts';
+import { copy } from './restore.ts';
 import * as roles from './roles.ts';
 import { openRunDirectory, removeRunDirectory } from './run-directory.ts';
 import { createShares, type Shares } from './shares.ts';
@@ -225,8 +226,8 @@ async function admit(context: MemberContext, command: Command): Promise<void> {
   }
   if (command.epoch < epoch) throw new Refusal('STALE_EPOCH', `this member knows epoch ${epoch}`, { epoch });
   requireInOrder(context, command);
-  // An unmarked volume is not written to before a command may fill it; nothing but `start` gets past here then.
-  if (!context.marker && command.kind !== 'start' && command.kind !== 'rebuild') {
+  // An unmarked volume is not written to before a command may fill it; nothing but these gets past here then.
+  if (!context.marker && command.kind !== 'start' && command.kind !== 'rebuild' && command.kind !== 'copy') {
     if (command.kind === 'fence' || command.kind === 'stop') return;
     throw new Refusal('NOT_RUNNING', 'the data volume was never filled');
   }
@@ -283,6 +284,8 @@ async function execute(context: MemberContext, command: Command, signal: AbortSi
       return roles.setVoter(context, command);
     case 'setAcknowledgements':
       return roles.setAcknowledgements(context, command);
+    case 'copy':
+      return copy(context, command);
     case 'share':
       context.shares.add(command);
       return { outcome: 'done' };

@@ -32,8 +32,8 @@ const markerSchema = z.object({
   serverId: z.number().int(),
   /** Highest known when the marker was written; the state file is newer. */
   epoch: z.number().int(),
-  /** `filling`, `rebuilding`: the data directory is not whole. A backup volume is always `filled`. */
-  fill: z.enum(['filling', 'rebuilding', 'filled']),
+  /** `filling`, `copying`, `rebuilding`: the data directory is not whole. A backup volume is always `filled`. */
+  fill: z.enum(['filling', 'copying', 'rebuilding', 'filled']),
   /** Device of the volume differed from that of its parent directory. */
   isOwnDevice: z.boolean(),
   /**

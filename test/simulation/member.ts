@@ -232,6 +232,8 @@ export class SimulatedMember {
         return this.#setAcknowledgements(command);
       case 'share':
         return { outcome: 'done' };
+      case 'copy':
+        throw new Refusal('NOT_SUPPORTED', 'copies are not modelled');
       case 'backup':
         return this.#backup(command);
       case 'verify':

@@ -1,0 +1,275 @@
+/**
+ * The `copy` command: fills the empty data volume of a new member with a backup that another executor holds, and with
+ * archived logs up to a moment. Rules:
+ * - Only a volume that was never filled (guarantee 4): the marker says `copying` from before the first file until the
+ *   new member runs on it. What is interrupted is gone on with, or begun anew; nothing else ever starts on it.
+ * - The data is started where nobody can reach it first: logs are applied, the old cluster's accounts are closed, and
+ *   the set must be exactly the target's.
+ */
+import { readdir, rm, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Command, CommandResult } from '../channel/protocol.ts';
+import { createTransferClient, type TransferClient } from '../channel/transfer.ts';
+import { Refusal } from '../errors.ts';
+import { adoptData } from '../mysql/adopt.ts';
+import { readGtids, subtractGtids } from '../mysql/gtid.ts';
+import { readReplication, resetReplication } from '../mysql/replication.ts';
+import { copyArgs } from './copy-instance.ts';
+import { renameDurable, syncTree } from './durable.ts';
+import { requireNoneDying } from './dying.ts';
+import { type RunningInstance, startInstance } from './instance.ts';
+import { bringUp, enterRunning, forgetInstance } from './lifecycle.ts';
+import { beginWork, requireIdle, tellDone, type WorkHandle } from './long-work.ts';
+import { type MemberContext, reasonOf, requireVolumes, setPhase } from './member-context.ts';
+import { killAndReap } from './mysqld-process.ts';
+import { type FetchedBackup, fetchBackup, fetchManifest, forgetFetched, markStarted } from './restore-fetch.ts';
+import { type Archive, estimateLogs, replayLogs } from './restore-logs.ts';
+import {
+  createMarker,
+  isEmptyVolume,
+  type Marker,
+  readMarker,
+  requireSamePlace,
+  type Volume,
+  writeMarker,
+} from './volumes.ts';
+
+type Copy = Extract<Command, { kind: 'copy' }>;
+
+const MIB = 1024 * 1024;
+const STOP_TIMEOUT_MS = 30 * 60_000;
+/** Beside the backup: redo logs, relay logs, growth while logs are applied. */
+const ROOM_BYTES = 320 * MIB;
+/** Of no use to the member: identity and logs of the isolated instance. */
+const leftOut = /^(auto\.cnf|.*\.pem|copy-relay[.-].*|.*\.pid)$/;
+
+/** Checks, answers, goes on. Status.work tells the rest. The same command again is told as done, or goes on. */
+export async function copy(context: MemberContext, command: Copy): Promise<CommandResult> {
+  const { data, backup } = requireVolumes(context);
+  const what = { kind: 'copy', commandId: command.id } as const;
+  requireIdle(context);
+  requireNoneDying(context);
+  const { marker, plan } = context;
+  if (marker && marker.incarnation !== plan.incarnation) {
+    const facts = { found: marker.incarnation, expected: plan.incarnation };
+    throw new Refusal('INCARNATION_MISMATCH', 'the data volume holds another incarnation', facts);
+  }
+  context.secrets = command.secrets;
+  if (marker?.fill === 'filled') {
+    if (context.phase === 'running') return tellDone(context, what);
+    throw new Refusal('NOT_RUNNING', 'the data volume is filled: it wants a start');
+  }
+  if (marker && marker.fill !== 'copying') {
+    throw new Refusal('VOLUME_NOT_OURS', `the data volume is ${marker.fill}: a copy fills an empty one`);
+  }
+  if (!marker) {
+    if (!command.initialise) throw new Refusal('VOLUME_NOT_OURS', 'this launch may not fill the data volume');
+    await requireEmpty(data, context.backupMarker ? null : backup);
+  }
+  setPhase(context, 'rebuilding');
+  return beginWork(context, what, (work) => run(context, command, { data, backup, work }));
+}
+
+async function requireEmpty(data: Volume, backup: Volume | null): Promise<void> {
+  for (const volume of backup ? [data, backup] : [data]) {
+    await requireSamePlace(volume);
+    if (await isEmptyVolume(volume)) continue;
+    throw new Refusal('VOLUME_NOT_OURS', `the ${volume.kind} volume has no marker and is not empty`);
+  }
+}
+
+interface RunOptions {
+  readonly data: Volume;
+  readonly backup: Volume | null;
+  readonly work: WorkHandle;
+}
+
+async function run(context: MemberContext, command: Copy, { data, backup, work }: RunOptions): Promise<void> {
+  const { plan, paths, clock } = context;
+  const clients = command.donors.map((donor) => ({
+    ordinal: donor.ordinal,
+    client: createTransferClient(donor, clock),
+  }));
+  try {
+    if (backup && !context.backupMarker) {
+      await writeMarker(backup, createMarker(backup, plan, fillOf(context, command, 'filled')));
+      context.backupMarker = await readMarker(backup);
+    }
+    context.marker = await mark(context, data, command, 'copying');
+    work.signal.throwIfAborted();
+    await context.state.update({ leaderToken: command.leaderToken, epoch: command.epoch });
+    await rm(paths.dataDir, { recursive: true, force: true });
+    const target = await fill(context, command, { clients, data, work });
+    work.signal.throwIfAborted();
+    await renameDurable(paths.fillingDir, paths.dataDir);
+    await forgetFetched(paths.fillingDir);
+    work.step('starting');
+    const instance = await bringUp(context, work.signal, { isFilling: true });
+    await requireSet(instance, target);
+    context.marker = await mark(context, data, command, 'filled');
+    enterRunning(context, instance);
+    await context.refresh();
+  } catch (error) {
+    const { process } = context;
+    forgetInstance(context);
+    if (process) await killAndReap(process, clock);
+    // A fence has set its own state already.
+    if (context.phase === 'rebuilding') setPhase(context, 'failed', reasonOf(error, 'COMMAND_FAILED'));
+    throw error;
+  } finally {
+    for (const { client } of clients) client.close();
+  }
+}
+
+function fillOf({ plan }: MemberContext, { epoch }: Copy, fill: Marker['fill']) {
+  const { incarnation, serverUuid, serverId } = plan;
+  return { incarnation, serverUuid, serverId, epoch, fill };
+}
+
+async function mark(context: MemberContext, data: Volume, command: Copy, fill: Marker['fill']): Promise<Marker> {
+  const marker = createMarker(data, context.plan, fillOf(context, command, fill));
+  await writeMarker(data, marker);
+  return marker;
+}
+
+interface FillOptions {
+  readonly clients: readonly Archive[];
+  readonly data: Volume;
+  readonly work: WorkHandle;
+}
+
+/** Leaves in `data.filling` what the new member starts with; answers the set that it holds. */
+async function fill(context: MemberContext, command: Copy, options: FillOptions): Promise<string> {
+  const { clients, data, work } = options;
+  const { clock, paths } = context;
+  const { until, within } = command;
+  const { signal } = work;
+  work.step('looking at the backup');
+  const client = clientOf(clients, command.backup.ordinal);
+  const backup = await fetchManifest({ client, clock, signal, backupId: command.backup.id });
+  await requireUsable(context, backup, data);
+  const executed = backup.manifest.gtidSet;
+  const logBytes = await estimateLogs(clients, { executed, target: { until, within }, clock, signal });
+  const total = backup.manifest.bytes + logBytes;
+  let done = 0;
+  const onBytes = (count: number) => {
+    done += count;
+    work.progress(Math.min(done, total), total);
+  };
+  work.step('fetching the backup');
+  const backupId = command.backup.id;
+  await fetchBackup({ client, clock, signal, backupId, backup, target: paths.fillingDir, onBytes });
+  await markStarted(paths.fillingDir, backup.manifest);
+  work.step('opening the backup');
+  const instance = await openIsolated(context, signal);
+  try {
+    if (await readReplication(instance.admin)) await resetReplication(instance.admin);
+    await requireSet(instance, executed);
+    const reached = await replayLogs({
+      archives: clients,
+      target: { until, within },
+      executed,
+      session: instance.admin,
+      dataDir: paths.fillingDir,
+      workDir: join(data.path, 'logs.fetching'),
+      clock,
+      signal,
+      step: work.step,
+      onBytes,
+    });
+    work.step('taking over');
+    const { replication, clone } = command.secrets;
+    const own = [replication.user, clone.user];
+    await adoptData(instance.admin, { from: backup.manifest.cluster, own });
+    await requireSet(instance, reached);
+    const exit = await instance.terminate(STOP_TIMEOUT_MS);
+    if (exit.kind !== 'ended' || exit.exitCode !== 0) throw new Error('the isolated instance did not stop cleanly');
+    await tidy(paths.fillingDir);
+    return reached;
+  } catch (error) {
+    await instance.kill();
+    throw error;
+  }
+}
+
+function clientOf(clients: readonly Archive[], ordinal: number): TransferClient {
+  const found = clients.find((each) => each.ordinal === ordinal);
+  if (!found) throw new Refusal('BAD_REQUEST', `member ${ordinal} holds the backup and is no donor`);
+  return found.client;
+}
+
+/** Of this series, and small enough. Looked at before a byte of data is fetched. */
+async function requireUsable(context: MemberContext, { manifest }: FetchedBackup, data: Volume): Promise<void> {
+  const { version } = await context.findDistribution();
+  if (seriesOf(version) !== seriesOf(manifest.mysqlVersion)) {
+    const message = `the backup is of MySQL ${manifest.mysqlVersion}, this agent has ${version}`;
+    throw new Refusal('MYSQL_UNSUPPORTED', message);
+  }
+  const fs = await statfs(data.path);
+  // What an interrupted copy fetched is in the way of nothing: it is gone on with.
+  const freeBytes = fs.bavail * fs.bsize;
+  const roomBytes = Math.min(data.sizeMb * MIB, freeBytes);
+  const neededBytes = manifest.bytes + ROOM_BYTES;
+  if (neededBytes <= roomBytes || context.marker?.fill === 'copying') {
+    if (neededBytes <= data.sizeMb * MIB) return;
+  }
+  const toMb = (bytes: number) => Math.ceil(bytes / MIB);
+  const message = `it needs ${toMb(neededBytes)} MB, the data volume has room for ${toMb(roomBytes)} MB`;
+  throw new Refusal('VOLUME_TOO_SMALL', message, { neededBytes, roomBytes });
+}
+
+const seriesOf = (version: string): string => version.split('.').slice(0, 2).join('.');
+
+/** A socket and nothing else; appliers in parallel, and memory for them: the member's own instance does not run. */
+async function openIsolated(context: MemberContext, signal: AbortSignal): Promise<RunningInstance> {
+  const { paths, plan } = context;
+  const socketPath = join(paths.runDir, 'r');
+  const logPath = `${paths.log}.copy`;
+  const poolMb = Math.max(32, Math.floor((plan.memMb - 300) * 0.6));
+  return startInstance({
+    distribution: await context.findDistribution(),
+    cnfPath: null,
+    extraArgs: [
+      ...copyArgs({ dataDir: paths.fillingDir, socketPath, logPath }),
+      // Events with the id of the server that applies them are left out: this one is nobody's.
+      `--server-id=${plan.serverId}`,
+      `--innodb-buffer-pool-size=${poolMb}M`,
+      '--innodb-redo-log-capacity=256M',
+      // A crash begins anew: nothing has to last before the clean end.
+      '--innodb-flush-log-at-trx-commit=0',
+      '--replica-parallel-workers=8',
+      '--replica-preserve-commit-order=ON',
+      '--relay-log-recovery=OFF',
+      '--max-allowed-packet=1G',
+      '--replica-max-allowed-packet=1G',
+    ],
+    lockPath: paths.lock,
+    logPath,
+    socketPath,
+    cwd: paths.volume,
+    isCopy: true,
+    clock: context.clock,
+    signal,
+    onSpawn: (process) => {
+      context.process = process;
+    },
+  });
+}
+
+/** The instance holds this set and nothing else. */
+async function requireSet({ admin }: RunningInstance, gtidSet: string): Promise<void> {
+  const { executed } = await readGtids(admin);
+  const [missing, extra] = await Promise.all([
+    subtractGtids(admin, gtidSet, executed),
+    subtractGtids(admin, executed, gtidSet),
+  ]);
+  if (missing === '' && extra === '') return;
+  throw new Refusal('BACKUP_DAMAGED', 'the data holds another GTID set than it should', { missing, extra });
+}
+
+async function tidy(directory: string): Promise<void> {
+  for (const entry of await readdir(directory, { withFileTypes: true })) {
+    if (entry.isFile() && leftOut.test(entry.name)) await rm(join(directory, entry.name), { force: true });
+  }
+  await syncTree(directory);
+}
