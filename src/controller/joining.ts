@@ -83,6 +83,7 @@ export async function joinCluster(
     if (isInPlace(view, self)) {
       stopwatch(self.status!);
       return hasCaughtUp(self, primary) ? announceJoined(context, view, self, wasInPlace) : undefined;
+    }
     if (self.status!.isWritable) return fenceLeftover(context, view, self, signal);
     if (!primary.status || !primary.isConnected || !isRunning(primary)) return undefined;
     const comparison = compareWithPrimary(self.status!, primary.status);
