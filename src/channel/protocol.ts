@@ -126,6 +126,24 @@ export const commandSchema = z.discriminatedUnion('kind', [
   /** Change k on the primary and commit a barrier transaction under it. */
   command('setAcknowledgements', { k: z.number().int(), timeoutMs: z.number().int() }),
   /**
+   * What binary logs are kept for: sent every while, valid for ten minutes, in memory only. Without it nothing is
+   * purged but what the data volume has no room for. Taken beside other commands: an older one does no harm.
+   */
+  command('keepLogs', {
+    /** What every member that is expected back has executed; null: not known. */
+    executedByAll: z.string().nullable(),
+    /** Sets of the backups of all members: the archive keeps what follows the oldest. */
+    backups: z.array(z.string()).max(1000),
+    policy: z.object({
+      logKeepMs: z.number().min(0),
+      logShare: z.number().min(0).max(1),
+      logShareMax: z.number().min(0).max(1),
+      absentMaxMs: z.number().min(0),
+      archiveKeepMs: z.number().min(0),
+      archiveShare: z.number().min(0).max(1),
+    }),
+  }),
+  /**
    * Lets whoever has this token read this member's backups and archive (channel/transfer.ts). In memory only: an
    * executor that was started anew, or a share that expired, refuses with 401. The same token again: a new deadline.
    */
@@ -315,6 +333,18 @@ export const statusSchema = z.object({
       archivedAt: z.number().nullable(),
       /** Why it does not go on; it is tried again. */
       error: z.object({ code: z.string(), message: z.string() }).nullable(),
+    })
+    .nullish(),
+  /** Binary logs of the data volume. */
+  logs: z
+    .object({
+      bytes: z.number(),
+      /** Since when logs that are not archived stand in the way of the volume's caps: they will be purged. */
+      behindSince: z.number().nullable(),
+      /** When a log was last purged that a member which was waited for still needed. */
+      forcedAt: z.number().nullable(),
+      /** When archived logs last went that a kept backup needed: the archive's share was used up. */
+      cutAt: z.number().nullable(),
     })
     .nullish(),
   /** What was cut off at rejoins by trimming and is kept on this member's volumes, oldest first. */

@@ -21,12 +21,13 @@ import {
 
 /** What is kept how long, while no policy of the cluster says otherwise. */
 export const defaultArchivePolicy: ArchivePolicy = {
-  logKeepMs: 6 * 3_600_000,
+  // So the backup of last night can be brought up to date from them.
+  logKeepMs: 26 * 3_600_000,
   logShare: 0.2,
   logShareMax: 0.4,
   absentMaxMs: 72 * 3_600_000,
-  archiveKeepMs: 8 * 24 * 3_600_000,
-  archiveShare: 0.5,
+  archiveKeepMs: 7 * 24 * 3_600_000,
+  archiveShare: 0.3,
 };
 
 /** Shares are parts of a volume, from 0 to 1. */

@@ -23,6 +23,7 @@ import {
   putAside,
   readIdentity,
   readSegment,
+  removeSegment,
   removeSidecar,
   type SegmentId,
   writeSidecar,
@@ -48,10 +49,12 @@ export interface Archiver {
   status(): ArchiveStatus | null;
   /** What is durable in the archive, sealed logs and those that grow. */
   segments(): readonly Segment[];
-  /** The sealed copy of a log of the data directory; null: not sealed yet. */
-  findSealed(path: string): Segment | null;
-  /** Forgets what is known of a segment whose file was removed or put aside by others. */
-  forget(which: SegmentId): void;
+  /** Sealed ones. */
+  sealed(): readonly Segment[];
+  /** The closed log of the data directory is in the archive, or was and has gone by its age: it may be purged. */
+  isDone(path: string): boolean;
+  /** Removes a sealed segment for good: it is not copied again though its source may be there still. */
+  expire(which: SegmentId): Promise<void>;
   /** `null`: as fast as it goes. */
   setRate(maxBytesPerSec: number | null): void;
   /** One more look at everything, then no more. Never throws. */
@@ -67,8 +70,9 @@ export function startArchiver(context: MemberContext): Archiver {
 export const noArchiver: Archiver = {
   status: () => null,
   segments: () => [],
-  findSealed: () => null,
-  forget: () => {},
+  sealed: () => [],
+  isDone: () => false,
+  expire: async () => {},
   setRate: () => {},
   close: async () => {},
 };
@@ -82,6 +86,7 @@ class Running implements Archiver {
   #throttle: Throttle;
   /** Sealed segments by key. */
   readonly #sealed = new Map<string, Segment>();
+  readonly #expired = new Set<string>();
   /** Logs that are being copied, by key. */
   readonly #copies = new Map<string, LogCopy>();
   /** Which segment a log of the data directory is, by path; `stamp` tells a file from another of its name. */
@@ -111,15 +116,21 @@ class Running implements Archiver {
     return [...this.#sealed.values(), ...open];
   }
 
-  findSealed(path: string): Segment | null {
-    const place = this.#places.get(path);
-    return place ? (this.#sealed.get(keyOf(place.id)) ?? null) : null;
+  sealed(): readonly Segment[] {
+    return [...this.#sealed.values()];
   }
 
-  forget(which: SegmentId): void {
+  isDone(path: string): boolean {
+    const place = this.#places.get(path);
+    return place !== undefined && (this.#sealed.has(keyOf(place.id)) || this.#expired.has(keyOf(place.id)));
+  }
+
+  async expire(which: SegmentId): Promise<void> {
+    const volume = this.#context.volumes?.backup;
+    if (!volume) return;
+    this.#expired.add(keyOf(which));
     this.#sealed.delete(keyOf(which));
-    this.#copies.delete(keyOf(which));
-    this.#closedAt = Number.NEGATIVE_INFINITY;
+    await removeSegment(volume, which);
   }
 
   setRate(maxBytesPerSec: number | null): void {
@@ -234,6 +245,7 @@ class Running implements Archiver {
   async #mirrorClosed(volume: Volume, path: string, signal: AbortSignal): Promise<void> {
     const id = await this.#placeOf(volume, path);
     if (!id) throw new Refusal('BINLOG_UNREADABLE', `binary log ${basename(path)} ends in its first event`);
+    if (this.#expired.has(keyOf(id))) return;
     const { size } = await stat(path);
     const sealed = this.#sealed.get(keyOf(id));
     if (sealed?.bytes === size) {

@@ -3,12 +3,15 @@
  * - A command of an older leader or epoch is refused; a newer one is remembered, durable, before it is obeyed.
  * - The same id is carried out once: repeats share the running promise or the remembered answer. Refusals are not
  *   remembered: nothing was changed, and the next try may find the world ready.
- * - One changing command at a time, in order of arrival. `catchUp` only waits and runs beside them.
+ * - One changing command at a time, in order of arrival. `catchUp` only waits and `keepLogs` only remembers: beside them.
  * - `fence` waits for nothing: it aborts the running command and every waiting one.
  */
 import type { Command, CommandResult } from '../channel/protocol.ts';
 import { Refusal } from '../errors.ts';
 import type { Logger } from '../log.ts';
+
+/** These run beside the others, in no order. */
+export const besideKinds: ReadonlySet<Command['kind']> = new Set(['catchUp', 'keepLogs']);
 
 const MAX_REMEMBERED = 200;
 const MAX_WAITING = 32;
@@ -64,7 +67,7 @@ export function createCommandQueue(deps: CommandQueueDeps): CommandQueue {
       abortAll(new Refusal('SUPERSEDED', 'a fence overtook this command'));
       return deps.execute(command, current.signal);
     }
-    return command.kind === 'catchUp' ? run(current.signal) : runExclusive(run);
+    return besideKinds.has(command.kind) ? run(current.signal) : runExclusive(run);
   };
 
   return {

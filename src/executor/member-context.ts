@@ -6,6 +6,7 @@ import type { Logger } from '../log.ts';
 import type { Distribution } from '../mysql/distribution.ts';
 import type { Archiver } from './archive.ts';
 import type { RunningInstance } from './instance.ts';
+import type { LogKeeper } from './log-keeper.ts';
 import type { MemberPaths } from './member-files.ts';
 import type { MemberStateFile } from './member-state.ts';
 import type { MysqldProcess } from './mysqld-process.ts';
@@ -61,6 +62,7 @@ export interface MemberContext {
   /** Unclean ends in a row that were mended here. */
   restartCount: number;
   archive: Archiver;
+  logKeeper: LogKeeper;
   backups: readonly BackupEntry[];
   /** The list was read in this launch. */
   areBackupsKnown: boolean;

@@ -7,10 +7,11 @@ import type { Logger } from '../log.ts';
 import type { Distribution } from '../mysql/distribution.ts';
 import { noArchiver, startArchiver } from './archive.ts';
 import { backup, refreshBackups, removeBackup } from './backup.ts';
-import { type CommandQueue, createCommandQueue } from './command-queue.ts';
+import { besideKinds, type CommandQueue, createCommandQueue } from './command-queue.ts';
 import { examine } from './examine.ts';
 import type { HealthFacts } from './health-server.ts';
 import { fence, start, stop } from './lifecycle.ts';
+import { noLogKeeper, startLogKeeper } from './log-keeper.ts';
 import { requireIdle } from './long-work.ts';
 import { removePartialBackups } from './manifest.ts';
 import { type MemberContext, reasonOf, requireVolumes } from './member-context.ts';
@@ -78,6 +79,7 @@ export async function openMember(deps: MemberDeps): Promise<Member> {
   takeOver(context);
   await takeOverBackups(context);
   context.archive = startArchiver(context);
+  context.logKeeper = startLogKeeper(context);
   const stopPolling = status.poll();
   const { serve } = createTransferServer({
     ...deps,
@@ -167,6 +169,7 @@ async function createContext(deps: MemberDeps, found: Found): Promise<MemberCont
     isVoter: false,
     restartCount: 0,
     archive: noArchiver,
+    logKeeper: noLogKeeper,
     backups: [],
     areBackupsKnown: false,
     badBackups: new Map(),
@@ -244,10 +247,11 @@ async function admit(context: MemberContext, command: Command): Promise<void> {
  */
 function requireInOrder(context: MemberContext, { kind, leaderToken, sequence }: Command): void {
   const { newest } = context;
-  if (newest.leaderToken === leaderToken && sequence < newest.sequence && kind !== 'catchUp') {
+  if (besideKinds.has(kind)) return;
+  if (newest.leaderToken === leaderToken && sequence < newest.sequence) {
     throw new Refusal('SUPERSEDED', `a later ${newest.kind} was carried out before`, { ...newest });
   }
-  if (kind !== 'catchUp') context.newest = { leaderToken, sequence, kind };
+  context.newest = { leaderToken, sequence, kind };
 }
 
 async function execute(context: MemberContext, command: Command, signal: AbortSignal): Promise<CommandResult> {
@@ -286,6 +290,9 @@ async function execute(context: MemberContext, command: Command, signal: AbortSi
       return roles.setAcknowledgements(context, command);
     case 'copy':
       return copy(context, command);
+    case 'keepLogs':
+      context.logKeeper.take(command);
+      return { outcome: 'done' };
     case 'share':
       context.shares.add(command);
       return { outcome: 'done' };
@@ -305,6 +312,7 @@ async function shutDown(context: MemberContext, queue: CommandQueue, graceMs: nu
   context.workAbort?.abort(new Refusal('SUPERSEDED', 'the task ends'));
   await context.workEnded;
   const isClean = await queue.runExclusive(() => stop(context, graceMs));
+  await context.logKeeper.close();
   await context.archive.close();
   // Keys are in it, and nobody looks for them once the member is gone.
   await removeRunDirectory(context.paths.runDir);

@@ -26,7 +26,7 @@ const ASK_MS = 1_000;
 const TRANSACTIONS_MS = 2_000;
 
 /** These change at every look: they are told with the next news, or each second. */
-const isNoNews: ReadonlySet<string> = new Set(['sequence', 'at', 'heardMsAgo', 'startedMsAgo', 'archive']);
+const isNoNews: ReadonlySet<string> = new Set(['sequence', 'at', 'heardMsAgo', 'startedMsAgo', 'archive', 'logs']);
 
 type InstanceFacts = Pick<
   Status,
@@ -163,6 +163,7 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
       backups: [...context.backups],
       areBackupsKnown: context.areBackupsKnown,
       archive: context.archive.status(),
+      logs: context.logKeeper.status(),
       tails: [...context.tails],
       work: context.work,
       ...tellDying(),

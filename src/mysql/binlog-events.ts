@@ -262,6 +262,19 @@ class Walker implements BinlogWalker {
   }
 }
 
+/** Only what a log says of itself; null while its head is not written whole. Rejects as `walkBinaryLog` does. */
+export async function readBinlogHead(path: string): Promise<BinlogHead | null> {
+  const walker = createBinlogWalker({ name: basename(path) });
+  const buffer = Buffer.allocUnsafe(4096);
+  await using file = await open(path, 'r');
+  while (!walker.head) {
+    const { bytesRead } = await file.read(buffer, 0, buffer.length, walker.position);
+    if (bytesRead === 0) return null;
+    walker.push(buffer.subarray(0, bytesRead));
+  }
+  return walker.head;
+}
+
 export interface WalkOptions extends Omit<WalkerOptions, 'name'> {
   readonly signal: AbortSignal;
   /** Stop before this byte; default: the end of the file as it is when it is reached. */

@@ -137,8 +137,8 @@ function limits({ memMb }: MyCnf): Group {
   return [
     'limits',
     {
-      binlog_expire_logs_seconds: 259_200,
-      binlog_expire_logs_auto_purge: 'ON',
+      // The executor purges: what is archived, and executed by all who are expected back (executor/log-keeper.ts).
+      binlog_expire_logs_auto_purge: 'OFF',
       max_binlog_size: memMb < 2048 ? '128M' : '512M',
       max_allowed_packet: '64M',
       max_connections: Math.min(2000, Math.max(60, Math.floor(memMb / 8))),

@@ -111,7 +111,7 @@ const purge = (changes: Partial<PurgeInput> = {}): PurgeInput => ({
   executedByAll: range(1, 29),
   volume: { totalBytes: 1000 * megabyte, usedBytes: 100 * megabyte },
   policy,
-  now: 100 * hour,
+  now: 1000 * hour,
   behindToldAt: null,
   ...changes,
 });
@@ -126,7 +126,7 @@ test('nothing goes before all who are expected back have it, or before it is arc
   expect(choosePurge(purge({ executedByAll: null })).keepFrom).toBeNull();
   expect(choosePurge(purge({ executedByAll: range(1, 15) })).keepFrom).toBeNull();
   expect(choosePurge(purge({ logs: notArchived }))).toEqual({ keepFrom: null, isForced: false, isBehind: false });
-  expect(choosePurge(purge({ now: 2 * hour })).keepFrom).toBeNull();
+  expect(choosePurge(purge({ now: 27 * hour })).keepFrom).toBeNull();
 });
 
 test('past the share nobody is waited for, and a primary never runs full', () => {
@@ -157,13 +157,13 @@ test('the log that is written to never goes, and no hole is left, whatever the f
     bytes: fc.nat({ max: 5 * megabyte }),
     isArchived: fc.boolean(),
     gtidSet: fc.option(fc.nat({ max: 90 }).map((first) => range(first + 1, first + 5))),
-    lastAt: fc.option(fc.nat({ max: 200 * hour })),
+    lastAt: fc.option(fc.nat({ max: 2000 * hour })),
   });
   const facts = fc.record({
     logs: fc.array(log, { maxLength: 8 }),
     executed: fc.option(fc.nat({ max: 100 })),
     used: fc.nat({ max: 10 }),
-    told: fc.option(fc.nat({ max: 100 * hour })),
+    told: fc.option(fc.nat({ max: 1000 * hour })),
   });
   fc.assert(
     fc.property(facts, ({ logs, executed, used, told }) => {
@@ -205,7 +205,7 @@ test('the archive keeps what the oldest kept backup needs, unless its share is u
   const input = { segments, openBytes: 0, volumeBytes: 10_000, backups: [range(1, 20)], policy, now: 1e12 };
 
   expect(chooseExpired(input).expired.map(({ name }) => name)).toEqual(['binlog.000001', 'binlog.000002']);
-  const small = { ...input, volumeBytes: 300 };
+  const small = { ...input, volumeBytes: 500 };
   expect(chooseExpired(small)).toMatchObject({ isForced: true });
   expect(chooseExpired(small).expired).toHaveLength(3);
   expect(chooseExpired({ ...input, now: 41_000 }).expired).toEqual([]);

@@ -177,7 +177,7 @@ export class SimulatedMember {
 
   /** A command that a later one of the same leader overtook on the way is not carried out. */
   #requireInOrder({ kind, leaderToken, sequence }: Command): void {
-    if (kind === 'catchUp') return;
+    if (kind === 'catchUp' || kind === 'keepLogs') return;
     const newest = this.#newest;
     if (newest.leaderToken === leaderToken && sequence < newest.sequence)
       throw new Refusal('SUPERSEDED', `a later ${newest.kind} was carried out before`);
@@ -230,6 +230,7 @@ export class SimulatedMember {
         return this.#setVoter(command);
       case 'setAcknowledgements':
         return this.#setAcknowledgements(command);
+      case 'keepLogs':
       case 'share':
         return { outcome: 'done' };
       case 'copy':
