@@ -23,6 +23,8 @@ import { isLeftBehind, isUndecided, requireTrimAllowed } from './trimming.ts';
 import { lookUntil } from './wakes.ts';
 
 const killEveryMs = 2000;
+/** A member whose volumes are destroyed next needs no clean end: with a full disk mysqld would take minutes for one. */
+const lastGraceMs = 5000;
 /** An ACCEPT whose task never was is given up when its bundle was not offered for this long. */
 const unseenMs = 10_000;
 /** A refused failover lets the primary start again for this long. */
@@ -264,12 +266,13 @@ async function stopTask(context: Context, { input, signal }: Run<void>): Promise
   const { clusterId, ordinal } = input;
   let sentAt = Number.NEGATIVE_INFINITY;
   await lookUntil(context, clusterId, signal, async () => {
-    const { self } = await gatherMember(context, clusterId, ordinal);
+    const { self, view } = await gatherMember(context, clusterId, ordinal);
     if (!self.isLive || !self.launch) return true;
     if (context.clock.now() - sentAt < killEveryMs) return undefined;
     sentAt = context.clock.now();
+    const grace = view.cluster.desired === 'deleted' ? { graceMs: lastGraceMs } : {};
     await context
-      .call(kill({ taskId: self.launch.taskId, agentId: self.launch.agentId }))
+      .call(kill({ taskId: self.launch.taskId, agentId: self.launch.agentId, ...grace }))
       .catch((error) => context.log.debug({ err: error }, 'KILL was not taken'));
     return undefined;
   });

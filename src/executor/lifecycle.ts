@@ -225,7 +225,7 @@ async function within(clock: Clock, work: Promise<void>, timeoutMs: number): Pro
   await Promise.race([work, late]).finally(() => clock.clearTimeout(timer));
 }
 
-/** The `stop` command, and the end of the task. Idempotent. Answers whether mysqld ended cleanly. */
+/** The `stop` command, and the end of the task. Idempotent. Answers whether mysqld ended cleanly: later it is killed. */
 export async function stop(context: MemberContext, timeoutMs = STOP_TIMEOUT_MS): Promise<boolean> {
   const { instance } = context;
   if (context.work?.kind === 'backup') context.workAbort?.abort(new Refusal('SUPERSEDED', 'mysqld is stopped'));
@@ -234,15 +234,23 @@ export async function stop(context: MemberContext, timeoutMs = STOP_TIMEOUT_MS):
     return true;
   }
   let isClean = false;
+  const { clock } = context;
+  const deadline = clock.now() + timeoutMs;
+  const { admin } = instance;
+  // Its queries then end at once: a disk that is full or hangs answers nothing.
+  const timer = clock.setTimeout(() => void admin.close(), timeoutMs);
   try {
-    await setOffline(instance.admin, true);
-    isClean = (await readSemiSync(instance.admin)).waitingSessions === 0;
+    await setOffline(admin, true);
+    isClean = (await readSemiSync(admin)).waitingSessions === 0;
   } catch (error) {
     context.log.warn({ err: error }, 'mysqld does not go offline: it will be killed');
+  } finally {
+    clock.clearTimeout(timer);
   }
   forgetInstance(context);
+  context.reason = { code: 'STOPPED', message: 'mysqld is being stopped' };
   if (isClean) {
-    const exit = await instance.terminate(timeoutMs);
+    const exit = await instance.terminate(Math.max(0, deadline - clock.now()));
     isClean = exit.kind === 'ended' && exit.exitCode === 0;
   } else {
     await instance.kill();

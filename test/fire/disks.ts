@@ -1,7 +1,7 @@
-/** Data disks that can be frozen and filled: images on loop devices, mounted where the local Mesos has its MOUNT disks. */
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, rmSync, statfsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+/** Disks that can be frozen, filled and write-protected: images on loop devices, mounted where the local Mesos has its MOUNT disks. */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdirSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import type { ControlPlane } from '../demo/control-plane.ts';
 
 export interface Disks {
@@ -10,16 +10,23 @@ export interface Disks {
   /** Takes what is free. */
   fill(path: string): void;
   empty(path: string): void;
+  /** Read-only, as the kernel makes a file system that found an error: files that are open for writing fail, too. */
+  protect(path: string): void;
+  /** Mounted anew after a check. Throws while somebody uses it: only so does the kernel forget an error. */
+  repair(path: string): void;
   /** Thaws and empties whatever is not. */
   calm(): void;
   unmount(): void;
 }
 
 const imageMb = 1200;
-const disksOfAgent = 2;
+/** As the local Mesos lays them out: data volumes take a mount disk, backup volumes the path disk. */
+const disksOfAgent = ['mount0', 'mount1', 'path0'];
 const fillerName = 'filler';
+const timeoutMs = 20_000;
 const run = (program: string, ...args: readonly string[]) =>
-  void execFileSync(program, args, { stdio: 'pipe', timeout: 20_000 });
+  void execFileSync(program, args, { stdio: 'pipe', timeout: timeoutMs });
+const mountImage = (image: string, path: string) => run('mount', '-o', 'loop,errors=remount-ro', image, path);
 
 const attempt = (work: () => void): void => {
   try {
@@ -32,6 +39,7 @@ const attempt = (work: () => void): void => {
 /** For the agents that have MOUNT disks, before they start. Throws where that is not allowed; nothing is left then. */
 export function mountDisks({ dataDir, agentDirs }: ControlPlane, agents: number): Disks {
   const mounted: string[] = [];
+  const images = new Map<string, string>();
   const frozen = new Set<string>();
   const filled = new Set<string>();
   const disks: Disks = {
@@ -58,6 +66,18 @@ export function mountDisks({ dataDir, agentDirs }: ControlPlane, agents: number)
       rmSync(join(path, fillerName), { force: true });
       filled.delete(path);
     },
+    protect(path) {
+      const device = execFileSync('findmnt', ['-no', 'SOURCE', path], { encoding: 'utf8', timeout: timeoutMs }).trim();
+      writeFileSync(`/sys/fs/ext4/${basename(device)}/trigger_fs_error`, 'fire');
+    },
+    repair(path) {
+      const image = images.get(path) ?? '';
+      if (statSync(path).dev !== statSync(dirname(path)).dev) run('umount', path);
+      // 1: errors were corrected.
+      const { status } = spawnSync('e2fsck', ['-fy', image], { stdio: 'ignore', timeout: timeoutMs });
+      if (status !== 0 && status !== 1) throw new Error(`e2fsck of ${image} answered ${status}`);
+      mountImage(image, path);
+    },
     calm() {
       for (const path of [...frozen]) disks.thaw(path);
       for (const path of [...filled]) disks.empty(path);
@@ -69,15 +89,16 @@ export function mountDisks({ dataDir, agentDirs }: ControlPlane, agents: number)
   };
   try {
     for (const agentDir of agentDirs.slice(0, agents))
-      for (let index = 0; index < disksOfAgent; index += 1) {
-        const path = join(agentDir, 'disks', `mount${index}`);
+      for (const name of disksOfAgent) {
+        const path = join(agentDir, 'disks', name);
         const image = join(dataDir, 'images', `${mounted.length}`);
         mkdirSync(path, { recursive: true });
         mkdirSync(dirname(image), { recursive: true });
         run('truncate', '-s', `${imageMb}M`, image);
         run('mkfs.ext4', '-q', '-m', '0', image);
-        run('mount', '-o', 'loop', image, path);
+        mountImage(image, path);
         mounted.push(path);
+        images.set(path, image);
         rmSync(join(path, 'lost+found'), { recursive: true, force: true });
       }
     const [first = ''] = mounted;
