@@ -18,6 +18,7 @@ import { refuseBrokenRequest } from './broken-requests.ts';
 import type { ApiDeps } from './deps.ts';
 import { docsPage, docsPolicy } from './docs-page.ts';
 import { answerUnknownRoutes, handleError, serializerCompiler, validatorCompiler } from './problems.ts';
+import { addBackupPolicyRoutes, addVerificationRoutes } from './routes/backup-policy.ts';
 import { addBackupRoutes } from './routes/backups.ts';
 import { addClusterChanges, addClusterRoutes, addEndpointRoutes } from './routes/clusters.ts';
 import { addFailoverRoutes } from './routes/failovers.ts';
@@ -66,6 +67,8 @@ export function createApi(deps: ApiDeps): FastifyInstance {
     addEndpointRoutes(routes, deps, streams);
     addFailoverRoutes(routes, deps);
     addBackupRoutes(routes, deps);
+    addBackupPolicyRoutes(routes, deps);
+    addVerificationRoutes(routes, deps);
     addMemberRoutes(routes, deps);
     addTailRoutes(routes, deps);
     addEventRoutes(routes, deps, streams);

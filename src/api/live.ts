@@ -24,6 +24,17 @@ export interface LiveTail {
   readonly at: number;
 }
 
+/** `percent` and `etaMs`: null while nobody can tell. */
+export interface LiveWork {
+  readonly commandId: string;
+  readonly isRunning: boolean;
+  readonly step: string;
+  readonly doneBytes: number;
+  readonly totalBytes: number | null;
+  readonly percent: number | null;
+  readonly etaMs: number | null;
+}
+
 export interface LiveMember {
   /** Of the control channel's `Status.instance`; 'unknown' when the executor is not reached. */
   readonly instance: 'none' | 'starting' | 'running' | 'held' | 'stopped' | 'rebuilding' | 'failed' | 'unknown';
@@ -32,6 +43,8 @@ export interface LiveMember {
   readonly lagMs: number | null;
   readonly volumes: { readonly data: VolumeFill | null; readonly backup: VolumeFill | null };
   readonly taskState: string | null;
+  /** Its long work: the last one, running or ended; absent: none is known. */
+  readonly work?: LiveWork | null;
   /** Tails that were cut off here and are kept on its volumes, oldest first; absent: none are known. */
   readonly tails?: readonly LiveTail[];
   /** Why it does not run or follow, for people. */

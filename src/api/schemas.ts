@@ -1,6 +1,7 @@
 /** Shapes of requests and answers. The CLI reads answers by them, /openapi.json is made from them. Times are UTC ms. */
 import { z } from 'zod';
 import * as limits from '../cluster/spec.ts';
+import { progress } from './backup-schemas.ts';
 
 export const REASON_LENGTH_MAX = 500;
 
@@ -261,9 +262,15 @@ const work = { id: z.string(), cluster: z.string(), member: z.number(), requeste
 const span = { startedAt: z.number(), endedAt: z.number().nullable() };
 export const backupView = z.object({
   ...work,
-  state: z.enum(['open', 'complete', 'failed']),
+  state: z.enum(['open', 'complete', 'failed', 'removing', 'removed']),
   gtidSet: z.string().nullable(),
   bytes: z.number().nullable(),
+  dueAt: z.number().nullable().describe('The run of the schedule that it belongs to; null: asked for by hand'),
+  verifiedAt: z.number().nullable().describe('When it was last started and read whole'),
+  isBad: z.boolean().describe('It is damaged and not used'),
+  badReason: z.string().nullable(),
+  removalReason: z.string().nullable(),
+  progress: progress.nullable(),
   ...result,
   ...span,
 });

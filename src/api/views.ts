@@ -3,7 +3,15 @@ import { specWarnings } from '../cluster/spec.ts';
 import { findBundle } from '../store/bundles.ts';
 import { readClusterSecrets } from '../store/clusters.ts';
 import { listMembers } from '../store/members.ts';
-import type { BackupRow, BundleRow, ClusterRow, FailoverRow, MemberRow, RebuildRow } from '../store/rows.ts';
+import type {
+  BackupRow,
+  BundleRow,
+  ClusterRow,
+  FailoverRow,
+  MemberRow,
+  RebuildRow,
+  VerificationRow,
+} from '../store/rows.ts';
 import type { ApiDeps } from './deps.ts';
 import type { LiveMember, LiveState } from './live.ts';
 import type { ClusterView, EndpointsView, MemberView } from './schemas.ts';
@@ -112,8 +120,26 @@ export function failoverView(row: FailoverRow, cluster: string) {
   return { ...rest, cluster, fence: facts.fence ?? null, steps: [...steps] };
 }
 
-export function backupView({ clusterId: _, ordinal, ...rest }: BackupRow, cluster: string) {
-  return { ...rest, cluster, member: ordinal };
+export function backupView(deps: Pick<ApiDeps, 'live'>, { clusterId, ordinal, ...rest }: BackupRow, cluster: string) {
+  const progress = progressOf(deps, clusterId, ordinal, `backup.${rest.id}`);
+  return { ...rest, cluster, member: ordinal, isBad: rest.badReason !== null, progress };
+}
+
+export function verificationView(
+  deps: Pick<ApiDeps, 'live'>,
+  { clusterId, ordinal, backupId, ...rest }: VerificationRow,
+  cluster: string,
+) {
+  const progress = progressOf(deps, clusterId, ordinal, `verify.${rest.id}`);
+  return { ...rest, cluster, member: ordinal, backup: backupId, progress };
+}
+
+/** While its executor works on it. */
+function progressOf({ live }: Pick<ApiDeps, 'live'>, clusterId: string, ordinal: number, commandId: string) {
+  const work = live.member(clusterId, ordinal)?.work;
+  if (!work?.isRunning || work.commandId !== commandId) return null;
+  const { step, doneBytes, totalBytes, percent, etaMs } = work;
+  return { step, doneBytes, totalBytes, percent, etaMs };
 }
 
 export function rebuildView({ clusterId: _, ordinal, ...rest }: RebuildRow, cluster: string) {

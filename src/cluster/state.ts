@@ -12,6 +12,7 @@
  *
  * Conditions stand beside the state, at most one of a type; that it is there means that it holds.
  */
+import type { BackupTrouble } from './backup-troubles.ts';
 import type { ClusterSpec, ClusterState, Condition, MemberRole, VoterRule } from './types.ts';
 import { acknowledgements } from './voters.ts';
 
@@ -63,6 +64,8 @@ export interface StateFacts {
   readonly cooldownUntil: number | null;
   /** The audit found commits that nobody acknowledged, or acknowledgements of strangers. */
   readonly durabilityBroken: string | null;
+  /** At most one of a type. */
+  readonly backupTroubles?: readonly BackupTrouble[];
   /** Conditions that held before: their `since` is kept. */
   readonly previous: readonly Pick<Condition, 'type' | 'since'>[];
   /** UTC milliseconds. */
@@ -82,6 +85,9 @@ export const conditionTypes = [
   'DurabilityBroken',
   'FailoverUnsafe',
   'PrimarySuspected',
+  'BackupBad',
+  'BackupNoSpace',
+  'BackupUnverified',
   'AutomationOff',
   'FailoverCooldown',
   'Deleting',
@@ -103,6 +109,7 @@ export function deriveState(facts: StateFacts): { state: ClusterState; condition
   }
   addPrimaryConditions(facts, state, add);
   addMemberConditions(facts, state, add);
+  for (const { type, reason, message } of facts.backupTroubles ?? []) add(type, reason, message);
   return { state, conditions };
 }
 

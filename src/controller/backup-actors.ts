@@ -1,8 +1,10 @@
 /** What the backup machine's actors do: check, tell the executor, wait for its sealed backup, record it. */
 import { fromPromise } from 'xstate';
+import { chooseForRoom } from '../cluster/retention.ts';
 import { type ErrorCode, Refusal } from '../errors.ts';
 import { type BackupInput, backupMachine } from '../machines/backup.ts';
 import { closeBackup, getBackup } from '../store/backups.ts';
+import { keptOf, removeBackup } from './backup-keeping.ts';
 import { type Context, emit } from './context.ts';
 import { type ClusterView, gather, isRunning, primaryOf } from './gather.ts';
 import { compareWithPrimary } from './joining.ts';
@@ -85,13 +87,33 @@ async function copy(context: Context, { input, signal }: Args): Promise<void> {
         throw new Refusal((work.code ?? 'INTERNAL') as ErrorCode, work.message ?? 'the backup failed');
       return undefined;
     }
-    await context.executors.send(
-      self.launch.taskId,
-      { kind: 'backup', backupId: backup.id },
-      { epoch: view.cluster.epoch, timeoutMs: 10_000, signal, id: commandId },
-    );
+    // What is to make room goes first.
+    if (view.kept.some(({ ordinal, state }) => ordinal === backup.ordinal && state === 'removing')) return undefined;
+    const { maxBytesPerSec } = view.cluster.backupPolicy;
+    try {
+      await context.executors.send(
+        self.launch.taskId,
+        { kind: 'backup', backupId: backup.id, maxBytesPerSec },
+        { epoch: view.cluster.epoch, timeoutMs: 10_000, signal, id: commandId },
+      );
+    } catch (error) {
+      if (!(await makeRoom(context, view, backup.ordinal, error))) throw error;
+    }
     return undefined;
   });
+}
+
+/** Lets those go that the policy does not hold, when that is enough. False: it is not, or that was not the fault. */
+async function makeRoom(context: Context, view: ClusterView, ordinal: number, error: unknown): Promise<boolean> {
+  if (!(error instanceof Refusal) || error.code !== 'BACKUP_NO_SPACE') return false;
+  const missing = Number(error.facts['neededBytes']) - Number(error.facts['roomBytes']);
+  if (!Number.isFinite(missing)) return false;
+  const going = chooseForRoom(keptOf(view, ordinal), view.cluster.backupPolicy, missing);
+  if (going === null || going.length === 0) return false;
+  for (const id of going) {
+    await removeBackup(context, view, { ordinal, id, reason: 'a new backup needs the room' });
+  }
+  return true;
 }
 
 async function fail(context: Context, input: BackupInput & { readonly error: unknown }): Promise<void> {

@@ -1,7 +1,16 @@
 /** The first step of the loop: all facts about one cluster, from the store and from the executors' last statuses. */
 import type { Status } from '../channel/protocol.ts';
 import { type MemberRecord, readClusterFacts } from '../store/cluster-facts.ts';
-import type { BackupRow, BundleRow, ClusterRow, FailoverRow, LaunchRow, MemberRow, RebuildRow } from '../store/rows.ts';
+import type {
+  BackupRow,
+  BundleRow,
+  ClusterRow,
+  FailoverRow,
+  LaunchRow,
+  MemberRow,
+  RebuildRow,
+  VerificationRow,
+} from '../store/rows.ts';
 import type { Context } from './context.ts';
 
 export interface MemberView {
@@ -22,6 +31,12 @@ export interface ClusterView {
   readonly members: readonly MemberView[];
   readonly failover: FailoverRow | null;
   readonly backups: readonly BackupRow[];
+  /** That are there, or are being made or removed, and all of the newest run of the schedule; newest first. */
+  readonly kept: readonly BackupRow[];
+  /** The newest of each member, whatever became of it. */
+  readonly newestBackups: readonly BackupRow[];
+  /** Newest first; the open one is always among them. */
+  readonly verifications: readonly VerificationRow[];
   readonly rebuilds: readonly RebuildRow[];
   /** Of the newest change of the primary, when it was refused in this epoch. */
   readonly lastRefusal: { readonly code: string; readonly message: string } | null;
@@ -33,7 +48,10 @@ export async function gather(context: Context, clusterId: string): Promise<Clust
   return {
     cluster,
     failover: facts.openFailover,
-    backups: facts.openBackups,
+    backups: facts.keptBackups.filter(({ state }) => state === 'open'),
+    kept: facts.keptBackups,
+    newestBackups: facts.newestBackups,
+    verifications: facts.verifications,
     rebuilds: facts.openRebuilds,
     lastRefusal: newestFailover?.fromEpoch === cluster.epoch ? newestFailover.refusal : null,
     members: facts.members.map((record) => viewOf(context, record)),

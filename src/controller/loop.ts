@@ -8,12 +8,14 @@ import { setClusterGone } from '../store/clusters.ts';
 import { listFailovers, openFailover } from '../store/failovers.ts';
 import { keepCooldown, mayFailOver, wasTriedInVain } from './automation.ts';
 import { provideBackup } from './backup-actors.ts';
+import { createBackupKeeper } from './backup-keeping.ts';
 import { type Context, emit } from './context.ts';
 import { provideFailover } from './failover-actors.ts';
 import { type ClusterView, gather, isInPlace, isRunning, primaryOf } from './gather.ts';
 import { judge } from './judge.ts';
 import { provideMember } from './member-actors.ts';
 import { provideRebuild } from './rebuild-actors.ts';
+import { provideRemoval, provideVerify } from './verify-actors.ts';
 import { stepVoters } from './voter-actor.ts';
 
 const tickMs = 1000;
@@ -32,11 +34,14 @@ export interface ClusterLoop {
 /** `onView` receives what each tick gathered: the API's picture of the cluster. */
 export function startLoop(context: Context, clusterId: string, onView: (view: ClusterView) => void): ClusterLoop {
   const machines = new Map<string, AnyActorRef>();
+  const keeper = createBackupKeeper(context);
   const logics = {
     member: provideMember(context),
     failover: provideFailover(context),
     backup: provideBackup(context),
     rebuild: provideRebuild(context),
+    verify: provideVerify(context),
+    removal: provideRemoval(context),
   };
   /** Machines that came to their end; a member that is gone has no more work, whatever its row says. */
   const ended = new Set<string>();
@@ -85,11 +90,16 @@ export function startLoop(context: Context, clusterId: string, onView: (view: Cl
     if (view.failover)
       ensureMachine(`failover.${view.failover.id}`, logics.failover, { clusterId, failoverId: view.failover.id });
     for (const { id } of view.backups) ensureMachine(`backup.${id}`, logics.backup, { clusterId, backupId: id });
+    for (const { id, state } of view.verifications)
+      if (state === 'open') ensureMachine(`verify.${id}`, logics.verify, { clusterId, verificationId: id });
+    for (const { id, state } of view.kept)
+      if (state === 'removing') ensureMachine(`removal.${id}`, logics.removal, { clusterId, backupId: id });
     for (const { id } of view.rebuilds) ensureMachine(`rebuild.${id}`, logics.rebuild, { clusterId, rebuildId: id });
     if (view.failover) return;
     await keepCooldown(context, view);
     if (await openNeededFailover(context, view)) return wake();
     if (await stepVoters(context, view)) wake();
+    await keeper.look(view);
   }
 
   /** Machines that wait learn at once that a person changed their mind. */

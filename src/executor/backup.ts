@@ -17,7 +17,7 @@ import { noSpace, requireRoom } from './backup-space.ts';
 import { copyArgs } from './copy-instance.ts';
 import { isMissing, renameDurable, syncTree } from './durable.ts';
 import { openSession, startInstance } from './instance.ts';
-import { beginWork, requireIdle, tellDone, type WorkHandle } from './long-work.ts';
+import { beginWork, endVerification, requireIdle, tellDone, type WorkHandle } from './long-work.ts';
 import { dataOf, findManifest, hashFiles, listBackups, placeOf, writeManifest } from './manifest.ts';
 import { type BackupEntry, type MemberContext, requireInstance, requireVolumes } from './member-context.ts';
 import { lowerPriority } from './pace.ts';
@@ -38,6 +38,7 @@ export async function backup(
   const { backup: volume } = requireVolumes(context);
   const what = { kind: 'backup', commandId: command.id } as const;
   if (!volume) throw new Refusal('NO_BACKUP_VOLUME', 'this member has no backup volume');
+  await endVerification(context);
   requireIdle(context);
   const place = placeOf(volume, command.backupId);
   if (await findManifest(place.final)) return tellDone(context, what);
@@ -62,6 +63,7 @@ export async function removeBackup(
 ): Promise<CommandResult> {
   const { backup: volume } = requireVolumes(context);
   if (!volume) throw new Refusal('NO_BACKUP_VOLUME', 'this member has no backup volume');
+  await endVerification(context);
   requireIdle(context);
   const { final } = placeOf(volume, command.backupId);
   const going = `${final}.removed.partial`;

@@ -21,6 +21,13 @@ export function requireIdle(context: MemberContext): void {
   throw new Refusal('BUSY', `a ${context.work.kind} runs`, { commandId: context.work.commandId });
 }
 
+/** A verification gives way to whatever else is asked for: it is begun anew later. */
+export async function endVerification(context: MemberContext): Promise<void> {
+  if (context.work?.kind !== 'verify' || context.work.outcome !== 'running') return;
+  context.workAbort?.abort(new Refusal('SUPERSEDED', 'other work goes first'));
+  await context.workEnded;
+}
+
 /** Begins the work and answers at once. `run` cleans up behind itself when it throws or its signal aborts. */
 export function beginWork(
   context: MemberContext,

@@ -21,7 +21,7 @@ import { renameDurable } from './durable.ts';
 import { requireNoneDying } from './dying.ts';
 import { openSession, startInstance } from './instance.ts';
 import { bringUp, enterRunning, forgetInstance } from './lifecycle.ts';
-import { beginWork, requireIdle, tellDone, type WorkHandle } from './long-work.ts';
+import { beginWork, endVerification, requireIdle, tellDone, type WorkHandle } from './long-work.ts';
 import { findManifest, type Manifest, placeOf, readFiles } from './manifest.ts';
 import { type MemberContext, reasonOf, requireVolumes, setPhase } from './member-context.ts';
 import { writeStartFiles } from './member-files.ts';
@@ -37,6 +37,7 @@ const RESTART_TIMEOUT_MS = 60_000;
 export async function rebuild(context: MemberContext, command: Rebuild): Promise<CommandResult> {
   const { data, backup } = requireVolumes(context);
   const what = { kind: 'rebuild', commandId: command.id } as const;
+  await endVerification(context);
   requireIdle(context);
   requireNoneDying(context);
   if (command.secrets) context.secrets = command.secrets;

@@ -1,5 +1,7 @@
 /** What the API shows of the controller's memory, in the API's words. Answers at once, from the last tick's facts. */
-import type { DryRun, LiveMember, LiveOffer, LiveState, LiveView } from '../api/live.ts';
+import type { DryRun, LiveMember, LiveOffer, LiveState, LiveView, LiveWork } from '../api/live.ts';
+import type { Status } from '../channel/protocol.ts';
+import { findBackupTroubles } from '../cluster/backup-troubles.ts';
 import { chooseAgent, couldEverFit } from '../cluster/choose-agent.ts';
 import { withoutBundle } from '../cluster/placement.ts';
 import { deriveState, type MemberFacts, type Trouble } from '../cluster/state.ts';
@@ -87,6 +89,12 @@ function factsOf(
     isAutomationOff: !isAutomationOn(cluster, at),
     cooldownUntil: cluster.cooldownUntil,
     durabilityBroken: controller.audit(cluster.id),
+    backupTroubles: findBackupTroubles({
+      backups: view.kept.filter((row) => row.state === 'complete'),
+      newest: view.newestBackups,
+      policy: cluster.backupPolicy,
+      now: at,
+    }),
     previous,
     now: at,
   };
@@ -168,8 +176,20 @@ function liveMember({ status, launch, isConnected }: MemberView): LiveMember {
     volumes: { data: status?.volumes.data ?? null, backup: status?.volumes.backup ?? null },
     taskState: launch?.taskState ?? null,
     tails: status?.tails ?? [],
+    work: status && isConnected ? liveWork(status) : null,
     message: status?.reason?.message ?? status?.replication?.receiverError ?? null,
   };
+}
+
+/** By the executor's own clock: that of this host may differ. */
+function liveWork({ work, at }: Status): LiveWork | null {
+  if (!work) return null;
+  const { commandId, outcome, step, doneBytes, totalBytes, startedAt } = work;
+  const share = totalBytes === null || totalBytes <= 0 ? null : Math.min(1, doneBytes / totalBytes);
+  const percent = share === null ? null : Math.floor(share * 100);
+  const isKnown = share !== null && share > 0 && startedAt != null;
+  const etaMs = isKnown ? Math.max(0, Math.round(((at - startedAt) * (1 - share)) / share)) : null;
+  return { commandId, isRunning: outcome === 'running', step, doneBytes, totalBytes, percent, etaMs };
 }
 
 function liveOffer({

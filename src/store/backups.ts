@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { findLastGood, type KeptBackup } from '../cluster/retention.ts';
 import { Refusal } from '../errors.ts';
 import { getChangeableCluster } from './guards.ts';
 import type { BackupRow, Leader } from './rows.ts';
@@ -9,7 +10,7 @@ const backupRow: z.ZodType<BackupRow> = z.object({
   id: z.string(),
   clusterId: z.string(),
   ordinal: z.number(),
-  state: z.enum(['open', 'complete', 'failed']),
+  state: z.enum(['open', 'complete', 'failed', 'removing', 'removed']),
   requestedBy: z.string(),
   startedAt: z.number(),
   endedAt: z.number().nullable(),
@@ -17,6 +18,10 @@ const backupRow: z.ZodType<BackupRow> = z.object({
   bytes: z.number().nullable(),
   code: z.string().nullable(),
   message: z.string().nullable(),
+  dueAt: z.number().nullable(),
+  verifiedAt: z.number().nullable(),
+  badReason: z.string().nullable(),
+  removalReason: z.string().nullable(),
 });
 
 export interface NewBackup {
@@ -24,6 +29,8 @@ export interface NewBackup {
   readonly clusterId: string;
   readonly ordinal: number;
   readonly requestedBy: string;
+  /** The run of the schedule that it belongs to. */
+  readonly dueAt?: number;
   /** Given by the controller, not by a person's request. */
   readonly leader?: Leader;
 }
@@ -42,9 +49,9 @@ export function openBackup(store: Store, input: NewBackup): Promise<BackupRow> {
     getChangeableCluster(store, clusterId);
     const open = findRow(store, backupRow, 'SELECT * FROM backup WHERE open_key = ?', openKey);
     if (open) throw new Refusal('OPERATION_OPEN', `a backup of member ${ordinal} is open`, { id: open.id });
-    const sql = `INSERT INTO backup (id, cluster_id, ordinal, open_key, state, requested_by, started_at)
-      VALUES (?, ?, ?, ?, 'open', ?, ?)`;
-    run(store, sql, id, clusterId, ordinal, openKey, requestedBy, store.clock.now());
+    const sql = `INSERT INTO backup (id, cluster_id, ordinal, open_key, state, requested_by, started_at, due_at)
+      VALUES (?, ?, ?, ?, 'open', ?, ?, ?)`;
+    run(store, sql, id, clusterId, ordinal, openKey, requestedBy, store.clock.now(), input.dueAt ?? null);
     return get(store, id);
   });
 }
@@ -52,6 +59,22 @@ export function openBackup(store: Store, input: NewBackup): Promise<BackupRow> {
 /** Oldest first. */
 export async function listOpenBackups(store: Store, clusterId: string): Promise<BackupRow[]> {
   const sql = "SELECT * FROM backup WHERE cluster_id = ? AND state = 'open' ORDER BY started_at, id";
+  return allRows(store, backupRow, sql, clusterId);
+}
+
+/** Those that are there or are being made or removed, and all of the newest run of the schedule. Newest first. */
+export async function listKeptBackups(store: Store, clusterId: string): Promise<BackupRow[]> {
+  const sql = `SELECT * FROM backup WHERE cluster_id = ? AND (state IN ('open', 'complete', 'removing')
+      OR due_at = (SELECT MAX(due_at) FROM backup WHERE cluster_id = ?))
+    ORDER BY started_at DESC, id`;
+  return allRows(store, backupRow, sql, clusterId, clusterId);
+}
+
+/** The newest of each member, whatever became of it. */
+export async function listNewestBackups(store: Store, clusterId: string): Promise<BackupRow[]> {
+  const sql = `SELECT * FROM backup AS one WHERE cluster_id = ? AND started_at =
+      (SELECT MAX(started_at) FROM backup AS other WHERE other.cluster_id = one.cluster_id AND other.ordinal = one.ordinal)
+    ORDER BY ordinal, id`;
   return allRows(store, backupRow, sql, clusterId);
 }
 
@@ -91,6 +114,64 @@ export function closeBackup(store: Store, leader: Leader, id: string, result: Ba
     );
     return changed > 0;
   });
+}
+
+/** What its executor tells of a complete backup: verified (then it is good), or bad. False when that is known. */
+export function noteBackup(
+  store: Store,
+  leader: Leader,
+  id: string,
+  note: { readonly verifiedAt: number | null; readonly badReason: string | null },
+): Promise<boolean> {
+  return transactionAs(store, leader, () => {
+    const known = get(store, id);
+    if (known.state !== 'complete') return false;
+    if (known.verifiedAt === note.verifiedAt && known.badReason === note.badReason) return false;
+    const sql = 'UPDATE backup SET verified_at = ?, bad_reason = ? WHERE id = ?';
+    return run(store, sql, note.verifiedAt, note.badReason, id) > 0;
+  });
+}
+
+export interface Removal {
+  readonly id: string;
+  readonly reason: string;
+  /** Also the last one of its member that is good. A person's word alone. */
+  readonly isForced: boolean;
+  readonly leader?: Leader;
+}
+
+/**
+ * Stores the intent to remove a complete backup; again: answers the row. Refusals: NOT_FOUND, OPERATION_OPEN (it is
+ * being made or verified), BACKUP_LAST_VERIFIED.
+ */
+export function openRemoval(store: Store, { id, reason, isForced, leader }: Removal): Promise<BackupRow> {
+  return transaction(store, () => {
+    if (leader) checkLeader(store, leader);
+    const row = get(store, id);
+    if (row.state === 'removing' || row.state === 'removed' || row.state === 'failed') return row;
+    if (row.state === 'open') throw new Refusal('OPERATION_OPEN', 'the backup is being made', { id });
+    const sql = "SELECT id FROM verification WHERE backup_id = ? AND state = 'open'";
+    const open = findRow(store, z.object({ id: z.string() }), sql, id);
+    if (open) throw new Refusal('OPERATION_OPEN', 'the backup is being verified', { id: open.id });
+    const ofMember = "SELECT * FROM backup WHERE cluster_id = ? AND ordinal = ? AND state = 'complete'";
+    const kept = allRows(store, backupRow, ofMember, row.clusterId, row.ordinal).map(toKept);
+    if (!isForced && findLastGood(kept) === id)
+      throw new Refusal('BACKUP_LAST_VERIFIED', `backup ${id} is the last good one of member ${row.ordinal}`);
+    run(store, "UPDATE backup SET state = 'removing', removal_reason = ? WHERE id = ?", reason, id);
+    return get(store, id);
+  });
+}
+
+/** Nothing of it is left on the volume. False when that is known. */
+export function closeRemoval(store: Store, leader: Leader, id: string): Promise<boolean> {
+  const sql = "UPDATE backup SET state = 'removed' WHERE id = ? AND state = 'removing'";
+  return transactionAs(store, leader, () => run(store, sql, id) > 0);
+}
+
+/** As retention looks at it; what is in use is the caller's to know. */
+export function toKept({ id, startedAt, endedAt, bytes, verifiedAt, badReason }: BackupRow): KeptBackup {
+  const rest = { bytes: bytes ?? 0, verifiedAt, isBad: badReason !== null, isInUse: false };
+  return { id, endedAt: endedAt ?? startedAt, ...rest };
 }
 
 function find(store: Store, id: string): BackupRow | null {

@@ -2,23 +2,38 @@
  * All rows of one cluster that its loop and its machines decide by. They look many times between two changes, each
  * machine on its own, so what was read is remembered until the database changes.
  */
-import { listOpenBackups } from './backups.ts';
+import { listKeptBackups, listNewestBackups } from './backups.ts';
 import { findBundle } from './bundles.ts';
 import { getCluster } from './clusters.ts';
 import { findNewestFailover, findOpenFailover } from './failovers.ts';
 import { findLaunch } from './launches.ts';
 import { listMembers } from './members.ts';
 import { listOpenRebuilds } from './rebuilds.ts';
-import type { BackupRow, BundleRow, ClusterRow, FailoverRow, LaunchRow, MemberRow, RebuildRow } from './rows.ts';
+import type {
+  BackupRow,
+  BundleRow,
+  ClusterRow,
+  FailoverRow,
+  LaunchRow,
+  MemberRow,
+  RebuildRow,
+  VerificationRow,
+} from './rows.ts';
 import { readVersion } from './sql.ts';
 import type { Store } from './store.ts';
+import { listNewestVerifications } from './verifications.ts';
 
 export interface ClusterFacts {
   readonly cluster: ClusterRow;
   readonly members: readonly MemberRecord[];
   readonly openFailover: FailoverRow | null;
   readonly newestFailover: FailoverRow | null;
-  readonly openBackups: readonly BackupRow[];
+  /** That are there, or are being made or removed, and all of the newest run of the schedule; newest first. */
+  readonly keptBackups: readonly BackupRow[];
+  /** The newest of each member, whatever became of it. */
+  readonly newestBackups: readonly BackupRow[];
+  /** Newest first. */
+  readonly verifications: readonly VerificationRow[];
   readonly openRebuilds: readonly RebuildRow[];
 }
 
@@ -58,16 +73,21 @@ export function readClusterFacts(store: Store, clusterId: string): Promise<Clust
 }
 
 async function readRows(store: Store, clusterId: string): Promise<ClusterFacts> {
-  const [cluster, members, openFailover, newestFailover, openBackups, openRebuilds] = await Promise.all([
+  const [cluster, members, openFailover, newestFailover, openRebuilds] = await Promise.all([
     getCluster(store, clusterId),
     listMembers(store, clusterId),
     findOpenFailover(store, clusterId),
     findNewestFailover(store, clusterId),
-    listOpenBackups(store, clusterId),
     listOpenRebuilds(store, clusterId),
   ]);
+  const [keptBackups, newestBackups, verifications] = await Promise.all([
+    listKeptBackups(store, clusterId),
+    listNewestBackups(store, clusterId),
+    listNewestVerifications(store, clusterId),
+  ]);
   const records = await Promise.all(members.map((member) => readMember(store, member)));
-  return { cluster, members: records, openFailover, newestFailover, openBackups, openRebuilds };
+  const ofBackups = { keptBackups, newestBackups, verifications };
+  return { cluster, members: records, openFailover, newestFailover, openRebuilds, ...ofBackups };
 }
 
 async function readMember(store: Store, member: MemberRow): Promise<MemberRecord> {

@@ -1,7 +1,8 @@
 import { z } from 'zod';
+import { type BackupPolicy, backupPolicyDefault } from '../cluster/backup-policy.ts';
 import type { ClusterSpec, Preferences, VoterRule } from '../cluster/types.ts';
 import { Refusal } from '../errors.ts';
-import { preferencesColumn, ruleColumn, secretsColumn, specColumn } from './columns.ts';
+import { backupPolicyColumn, preferencesColumn, ruleColumn, secretsColumn, specColumn } from './columns.ts';
 import { writeEvent } from './events.ts';
 import type { ClusterRow, ClusterSecrets, Leader } from './rows.ts';
 import { seal, unseal } from './secrets.ts';
@@ -28,6 +29,10 @@ const clusterRow = z
     preferences: json(preferencesColumn)
       .nullable()
       .transform((preferences) => preferences ?? {}),
+    backupPolicy: json(backupPolicyColumn)
+      .nullable()
+      .transform((policy) => policy ?? backupPolicyDefault),
+    backupPolicyAt: z.number().nullable(),
     servicePort: z.number().nullable(),
   })
   .transform(({ primaryOrdinal, ...row }): ClusterRow => ({ ...row, primary: primaryOrdinal }));
@@ -236,6 +241,15 @@ export function setDurability(store: Store, id: string, durability: ClusterSpec[
 export function setPreferences(store: Store, id: string, preferences: Preferences): Promise<ClusterRow> {
   return transaction(store, () => {
     run(store, 'UPDATE cluster SET preferences = ? WHERE id = ?', JSON.stringify(preferences), id);
+    return getById(store, id);
+  });
+}
+
+/** A person's word: when it is backed up, and what is kept. Its schedule counts from now. Refusal: NOT_FOUND. */
+export function setBackupPolicy(store: Store, id: string, policy: BackupPolicy): Promise<ClusterRow> {
+  return transaction(store, () => {
+    const sql = 'UPDATE cluster SET backup_policy = ?, backup_policy_at = ? WHERE id = ?';
+    run(store, sql, JSON.stringify(policy), store.clock.now(), id);
     return getById(store, id);
   });
 }

@@ -1,5 +1,6 @@
 /** Shapes of the JSON columns: what is read back is checked like any other input. */
 import { z } from 'zod';
+import type { BackupPolicy } from '../cluster/backup-policy.ts';
 import type { Bundle, ClusterSpec, Preferences, VoterRule } from '../cluster/types.ts';
 import type { ClusterSecrets, FailoverFacts, FailoverOptions, Step } from './rows.ts';
 
@@ -24,6 +25,18 @@ export const ruleColumn: z.ZodType<VoterRule> = z.object({
 });
 
 export const preferencesColumn: z.ZodType<Preferences> = z.record(z.string(), z.enum(['prefer', 'neutral', 'never']));
+
+export const backupPolicyColumn: z.ZodType<BackupPolicy> = z.object({
+  schedule: z.string().nullable(),
+  timeZone: z.string(),
+  jitterSeconds: z.number(),
+  members: z.enum(['all', 'replica']),
+  keepCount: z.int(),
+  keepDays: z.number(),
+  maxBytesPerSec: z.number().nullable(),
+  verifyEveryHours: z.number(),
+  archive: z.object({ keepHours: z.number(), maxShare: z.number() }),
+});
 
 export const optionsColumn: z.ZodType<FailoverOptions> = z.object({
   force: z.boolean().optional(),

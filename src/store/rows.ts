@@ -3,6 +3,7 @@
  * read and write them. Times are UTC milliseconds, JSON columns are parsed and validated at the row boundary.
  * Rows are tombstoned, never deleted: absence of a row is never a reason to destroy anything.
  */
+import type { BackupPolicy } from '../cluster/backup-policy.ts';
 import type { Bundle, ClusterSpec, Preferences, VoterRule } from '../cluster/types.ts';
 
 /** Proof of leadership: every function that changes facts takes it and fails with STALE_LEADER when a newer leader exists. */
@@ -30,6 +31,9 @@ export interface ClusterRow {
   /** No automatic failover begins before; null when none happened lately. */
   readonly cooldownUntil: number | null;
   readonly preferences: Preferences;
+  readonly backupPolicy: BackupPolicy;
+  /** When a person said so; null: it is the default, and runs count from the cluster's creation. */
+  readonly backupPolicyAt: number | null;
   /** Of the cluster for life: `selvedge proxy` gives the primary there. null when nothing is left of the cluster. */
   readonly servicePort: number | null;
 }
@@ -164,16 +168,38 @@ export interface FailoverFacts {
   readonly activatedAt?: number;
 }
 
+/** removing: a person's or the policy's intent. removed: a tombstone. */
 export interface BackupRow {
   readonly id: string;
   readonly clusterId: string;
   readonly ordinal: number;
-  readonly state: 'open' | 'complete' | 'failed';
+  readonly state: 'open' | 'complete' | 'failed' | 'removing' | 'removed';
   readonly requestedBy: string;
   readonly startedAt: number;
   readonly endedAt: number | null;
   readonly gtidSet: string | null;
   readonly bytes: number | null;
+  readonly code: string | null;
+  readonly message: string | null;
+  /** The run of the schedule that it belongs to; null: asked for by hand. */
+  readonly dueAt: number | null;
+  /** When it was last started and read whole. */
+  readonly verifiedAt: number | null;
+  /** It must not be used, and why. */
+  readonly badReason: string | null;
+  readonly removalReason: string | null;
+}
+
+/** Starting and reading one sealed backup. */
+export interface VerificationRow {
+  readonly id: string;
+  readonly clusterId: string;
+  readonly ordinal: number;
+  readonly backupId: string;
+  readonly state: 'open' | 'done' | 'failed';
+  readonly requestedBy: string;
+  readonly startedAt: number;
+  readonly endedAt: number | null;
   readonly code: string | null;
   readonly message: string | null;
 }

@@ -90,5 +90,15 @@ export function aView(
     preferences: {},
     ...change,
   } as ClusterRow;
-  return { cluster, members, failover: null, backups: [], rebuilds: [], lastRefusal: null };
+  return {
+    cluster,
+    members,
+    failover: null,
+    backups: [],
+    kept: [],
+    newestBackups: [],
+    verifications: [],
+    rebuilds: [],
+    lastRefusal: null,
+  };
 }

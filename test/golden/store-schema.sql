@@ -11,7 +11,7 @@ CREATE TABLE backup (
   gtid_set TEXT NULL,
   bytes BIGINT NULL,
   code VARCHAR(64) NULL,
-  message TEXT NULL,
+  message TEXT NULL, due_at BIGINT NULL, verified_at BIGINT NULL, bad_reason TEXT NULL, removal_reason TEXT NULL,
   FOREIGN KEY (cluster_id, ordinal) REFERENCES member (cluster_id, ordinal)
 );
 
@@ -48,7 +48,7 @@ CREATE TABLE cluster (
   activated_at BIGINT NULL,
   -- AES-256-GCM, the id as additional data.
   sealed_secrets TEXT NOT NULL
-, automation VARCHAR(16) NOT NULL DEFAULT 'on', automation_until BIGINT NULL, cooldown_until BIGINT NULL, service_port INTEGER NULL, preferences TEXT NULL);
+, automation VARCHAR(16) NOT NULL DEFAULT 'on', automation_until BIGINT NULL, cooldown_until BIGINT NULL, service_port INTEGER NULL, preferences TEXT NULL, backup_policy TEXT NULL, backup_policy_at BIGINT NULL);
 
 CREATE TABLE cluster_condition (
   cluster_id VARCHAR(36) NOT NULL,
@@ -180,6 +180,22 @@ CREATE TABLE setting (
   value TEXT NOT NULL
 );
 
+CREATE TABLE verification (
+  id VARCHAR(36) NOT NULL PRIMARY KEY,
+  cluster_id VARCHAR(36) NOT NULL,
+  ordinal INTEGER NOT NULL,
+  backup_id VARCHAR(64) NOT NULL,
+  -- The cluster's id while open: at most one a cluster.
+  open_key VARCHAR(64) NULL UNIQUE,
+  state VARCHAR(16) NOT NULL,
+  requested_by VARCHAR(255) NOT NULL,
+  started_at BIGINT NOT NULL,
+  ended_at BIGINT NULL,
+  code VARCHAR(64) NULL,
+  message TEXT NULL,
+  FOREIGN KEY (cluster_id, ordinal) REFERENCES member (cluster_id, ordinal)
+);
+
 CREATE INDEX backup_cluster ON backup (cluster_id, started_at);
 
 CREATE INDEX bundle_member ON bundle (cluster_id, ordinal);
@@ -197,3 +213,5 @@ CREATE INDEX launch_ended ON launch (ended_at);
 CREATE INDEX launch_member ON launch (cluster_id, ordinal);
 
 CREATE INDEX rebuild_cluster ON rebuild (cluster_id, started_at);
+
+CREATE INDEX verification_cluster ON verification (cluster_id, started_at);

@@ -4,8 +4,17 @@ import { backupMachine } from '../../src/machines/backup.ts';
 import { failoverMachine } from '../../src/machines/failover.ts';
 import { memberMachine } from '../../src/machines/member.ts';
 import { rebuildMachine } from '../../src/machines/rebuild.ts';
+import { removalMachine } from '../../src/machines/removal.ts';
+import { verifyMachine } from '../../src/machines/verify.ts';
 
-const machines: readonly AnyStateMachine[] = [memberMachine, failoverMachine, backupMachine, rebuildMachine];
+const machines: readonly AnyStateMachine[] = [
+  memberMachine,
+  failoverMachine,
+  backupMachine,
+  verifyMachine,
+  removalMachine,
+  rebuildMachine,
+];
 
 /** A drawing that GitHub renders and a reviewer can diff. */
 function draw(machine: AnyStateMachine): string {

@@ -110,6 +110,7 @@ test('many processes may make the store at once', async () => {
     { number: 4, name: '0004-preferences.sql' },
     { number: 5, name: '0005-durability.sql' },
     { number: 6, name: '0006-conditions.sql' },
+    { number: 7, name: '0007-backup-policy.sql' },
   ]);
   db.close();
 });

@@ -36,7 +36,7 @@ export function addBackupRoutes(app: App, deps: ApiDeps): void {
       });
       deps.wake(cluster.id);
       void reply.header('location', `/v1/clusters/${cluster.name}/backups/${row.id}`);
-      return reply.code(202).send(backupView(row, cluster.name));
+      return reply.code(202).send(backupView(deps, row, cluster.name));
     },
   });
 
@@ -52,7 +52,7 @@ export function addBackupRoutes(app: App, deps: ApiDeps): void {
     },
     handler: async (request) => {
       const cluster = await getClusterNamed(store, request.params.name);
-      return { backups: (await listBackups(store, cluster.id)).map((row) => backupView(row, cluster.name)) };
+      return { backups: (await listBackups(store, cluster.id)).map((row) => backupView(deps, row, cluster.name)) };
     },
   });
 
@@ -70,7 +70,7 @@ export function addBackupRoutes(app: App, deps: ApiDeps): void {
       const cluster = await getClusterNamed(store, request.params.name);
       const row = await getBackup(store, request.params.id);
       checkOwner(row, cluster);
-      return backupView(row, cluster.name);
+      return backupView(deps, row, cluster.name);
     },
   });
 }
