@@ -129,7 +129,9 @@ function remove(
     if (wanted.replicas.some(({ ordinal }) => ordinal === voter.ordinal)) continue; // the same, or replaced
     const others = replicas.filter((one) => !isSameVoter(one, voter));
     const acknowledging = others.filter((one) => find(observed, one)?.acknowledges === 'yes').length;
-    const acknowledges = find(observed, voter)?.acknowledges ?? 'unknown';
+    // Another self in its place (its host restarted, or it was filled anew): the old one has ended.
+    const self = find(observed, voter) ?? observed.members.find(({ ordinal }) => ordinal === voter.ordinal);
+    const acknowledges = self?.acknowledges ?? 'unknown';
     const name = `member ${voter.ordinal}`;
     if (acknowledging < rule.k) {
       waitingFor.push(`${rule.k} acknowledging voters beside ${name} (are ${acknowledging}), so that it can leave`);

@@ -29,6 +29,8 @@ const lastGraceMs = 5000;
 const unseenMs = 10_000;
 /** A refused failover lets the primary start again for this long. */
 const refusalHoldsMs = 15_000;
+/** Members that were reached follow the new primary by then. */
+const repointedAfterMs = 2000;
 const backOffMs = { first: 500, max: 30_000 } as const;
 
 type Run<T> = { readonly input: MemberInput; readonly signal: AbortSignal } & { readonly _?: T };
@@ -230,20 +232,30 @@ async function mustWaitForFailover(context: Context, view: ClusterView, self: Me
  * and a first filling that was interrupted, is started again after a pause.
  */
 async function isRefillNeeded(context: Context, view: ClusterView, self: MemberView): Promise<boolean> {
-  const reason = self.status?.reason;
-  // A rebuild that was given up left it half filled, whatever the reason of that was.
-  const isHalf = self.status?.isInitialised === false && reason?.code !== 'VOLUME_NOT_OURS';
+  const { status, member } = self;
+  const { reason } = status ?? {};
+  // Whatever ended a rebuild for good left a volume that no `start` takes; one that is not ours may be another disk.
+  const isUnfinished =
+    reason?.code !== 'VOLUME_NOT_OURS' && (!status?.isInitialised || status.incarnation !== member.incarnation);
   const isDamaged =
-    isHalf ||
+    isUnfinished ||
     reason?.code === 'DATA_DIR_DAMAGED' ||
     reason?.code === 'INCARNATION_MISMATCH' ||
     reason?.code === 'TRIM_FAILED' ||
     reason?.code === 'REBUILD_UNFINISHED';
   const primary = primaryOf(view);
-  if (!reason || !isDamaged || !primary || primary.ordinal === self.ordinal || self.member.initialisedAt === null)
-    return false;
-  await openRebuildFor(context, view, self.ordinal, reason.message);
+  if (!isDamaged || !primary || primary.ordinal === self.ordinal || self.member.initialisedAt === null) return false;
+  await openRebuildFor(context, view, self.ordinal, reason?.message ?? 'its data directory is not whole');
   return true;
+}
+
+/**
+ * Past the commit point a member that was not reached is not repointed with the others: it has to join by itself, and
+ * the new primary may wait for its acknowledgement. Not at once: who was reached follows without being compared.
+ */
+function isNeededByActivation(context: Context, { cluster, failover }: ClusterView): boolean {
+  if (!failover || cluster.epoch <= failover.fromEpoch) return false;
+  return context.clock.now() - (failover.facts.committedAt ?? failover.startedAt) > repointedAfterMs;
 }
 
 /** Stays until the facts ask for something else. */
@@ -256,7 +268,7 @@ async function serve(context: Context, { input, signal }: Run<void>): Promise<vo
     if (!self.isLive) return true;
     if (!self.isConnected || !self.status) return undefined;
     if (!isRunning(self)) return true;
-    if (view.failover) return undefined;
+    if (view.failover && !isNeededByActivation(context, view)) return undefined;
     return isInPlace(view, self) ? undefined : true;
   });
 }

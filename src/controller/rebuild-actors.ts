@@ -119,7 +119,8 @@ async function chooseWay(
       await setRebuild(context.store, context.leader, rebuild.id, { way: trimWay });
       return true;
     }
-    if (view.failover) return undefined;
+    // A donor that is down would only use up the tries.
+    if (view.failover || !isRunning(primary)) return undefined;
     const hasTriedOthers = rebuild.attempts > (rebuild.way === trimFailedWay ? 1 : 0);
     const ways = estimateFor(context, view, self, primary);
     const chosen = (hasTriedOthers ? null : ways[0]) ?? ways.find(({ way }) => way.startsWith('clone:'))!;

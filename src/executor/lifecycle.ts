@@ -66,17 +66,27 @@ export async function start(
       });
       if (backup) context.backupMarker = await readMarker(backup);
     }
-    const instance = await bringUp(context, signal);
+    await release(context, await bringUp(context, signal), signal);
+  } catch (error) {
+    if (!signal.aborted) setPhase(context, 'failed', reasonOf(error));
+    throw error;
+  }
+  return { outcome: 'done' };
+}
+
+/** Ends the hold. When that cannot be stored (the disk is full) mysqld ends again: the next `start` would find it there. */
+async function release(context: MemberContext, instance: RunningInstance, signal: AbortSignal): Promise<void> {
+  try {
     // Nothing may come between this look and the update: a fence must not be forgotten.
     signal.throwIfAborted();
     await context.state.update({ held: null, wasWritable: false });
     signal.throwIfAborted();
     enterRunning(context, instance);
   } catch (error) {
-    if (!signal.aborted) setPhase(context, 'failed', reasonOf(error));
+    if (context.instance === instance) forgetInstance(context);
+    await instance.kill();
     throw error;
   }
-  return { outcome: 'done' };
 }
 
 interface BringUpOptions {

@@ -44,6 +44,19 @@ describe('nextVoterStep', () => {
     expect(next('unknown')).toEqual(['none', 'proof that member 2 acknowledges no more, so that it can leave']);
   });
 
+  test('a voter whose host restarted leaves when its new self acknowledges nothing', () => {
+    const restarted = (two: Acknowledges): ObservedVoters => {
+      const { members, primaryK } = observe(1, 'yes', two);
+      return { primaryK, members: members.map((one) => ({ ...one, bootId: one.ordinal === 2 ? 'new' : 'old' })) };
+    };
+    const before = { ...rule(3, 1), voters: rule(3, 1).voters.map((one) => ({ ...one, bootId: 'old' })) };
+    const next = (two: Acknowledges) => shape(nextVoterStep(before, want(1, 1), restarted(two)));
+
+    expect(next('no')).toEqual(['k', 1, 1, 2]);
+    expect(next('yes')).toEqual(['off', 2]);
+    expect(next('unknown')[0]).toBe('none');
+  });
+
   test('a voter without whom too few acknowledge stays', () => {
     const step = nextVoterStep(rule(2, 1), want(1), observe(1, 'yes'));
 

@@ -135,6 +135,7 @@ export function startClients(options: {
           // The row's lock is held until the engine has committed the one before.
           const locked = () => {
             if (!instance.isAlive) return broke();
+            if (!instance.isAble) return instance.hold(locked);
             if (instance.data.log.slice(instance.data.committed).some(({ kind }) => kind === 'register'))
               return instance.whenIdle(locked);
             const seen = instance.data.register;

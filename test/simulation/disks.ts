@@ -1,4 +1,5 @@
 /** What agents' disks hold: volumes and the links to them in sandboxes. */
+import { Disk } from './disk.ts';
 import type { Data } from './mysql.ts';
 
 export interface Marker {
@@ -9,6 +10,15 @@ export interface Marker {
   readonly serverUuid: string;
   readonly serverId: number;
   readonly fill: 'filling' | 'rebuilding' | 'filled';
+  /** A trim that is not over, as in src/executor/volumes.ts. */
+  readonly trim?: TrimIntent | null;
+}
+
+export interface TrimIntent {
+  readonly incarnation: string;
+  readonly serverUuid: string;
+  readonly serverId: number;
+  readonly phase: 'saving' | 'cutting' | 'cut';
 }
 
 export interface MemberState {
@@ -31,10 +41,13 @@ export interface Volume {
   readonly path: string;
   /** Another directory in the same path has another one. */
   readonly place: string;
+  readonly disk: Disk;
   marker: Marker | null;
   state: MemberState;
   data: Data | null;
   backups: Backup[];
+  /** How many were saved here. */
+  tails: number;
   /** What is mounted there now is another, empty disk. */
   hiddenBehind: Volume | null;
 }
@@ -44,10 +57,12 @@ export const firstState: MemberState = { leaderToken: 0, epoch: 0, wasWritable: 
 const emptyVolume = (path: string, place: string): Volume => ({
   path,
   place,
+  disk: new Disk(),
   marker: null,
   state: firstState,
   data: null,
   backups: [],
+  tails: 0,
   hiddenBehind: null,
 });
 

@@ -105,6 +105,20 @@ export function startExecutor(deps: ExecutorDeps): SimulatedExecutor {
     executor.plan = plan;
     const find = (volume: LaunchPlan['data'] | null) =>
       volume && deps.resolveVolume(`${deps.directory}/${volume.containerPath}`);
+    whenAnswering([find(plan.data), find(plan.backup)], () => open(plan));
+  }
+
+  /** Whoever reads a disk that hangs waits. */
+  function whenAnswering(volumes: readonly (Volume | null)[], run: () => void): void {
+    if (isEnding) return;
+    if (volumes.some((volume) => volume?.disk.condition === 'hung'))
+      process.clock.setTimeout(() => whenAnswering(volumes, run), 100);
+    else run();
+  }
+
+  function open(plan: LaunchPlan): void {
+    const find = (volume: LaunchPlan['data'] | null) =>
+      volume && deps.resolveVolume(`${deps.directory}/${volume.containerPath}`);
     const member = deps.openMember(executor, plan, find(plan.data), find(plan.backup));
     executor.member = member;
     update('TASK_STARTING');

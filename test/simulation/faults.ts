@@ -1,4 +1,5 @@
 /** What goes wrong, drawn from the seed: a list that can be shortened and run again. */
+import { type TrimStep, trimSteps } from './member.ts';
 import type { Random } from './random.ts';
 
 /** Whom it hits: the primary of the moment, or a member by ordinal. */
@@ -14,6 +15,12 @@ export type FaultBody =
   | { readonly kind: 'loseAnswers'; readonly count: number }
   | { readonly kind: 'lateCommands'; readonly ms: number; readonly count: number }
   | { readonly kind: 'killMysqld'; readonly target: Target }
+  | { readonly kind: 'stopMysqld'; readonly target: Target; readonly ms: number }
+  | { readonly kind: 'hangDisk'; readonly target: Target; readonly ms: number }
+  | { readonly kind: 'fullDisk'; readonly target: Target; readonly volume: 'data' | 'backup'; readonly ms: number }
+  | { readonly kind: 'purgeLogs'; readonly target: Target }
+  /** The primary is cut off from the others and dies: its rejoin has a tail to trim, and may be killed at a step. */
+  | { readonly kind: 'leaveTail'; readonly ms: number; readonly killAt: TrimStep | null }
   | { readonly kind: 'killExecutor'; readonly target: Target }
   | { readonly kind: 'killAgent'; readonly target: Target; readonly ms: number }
   | { readonly kind: 'partitionAgent'; readonly target: Target; readonly ms: number }
@@ -51,6 +58,11 @@ const table: readonly [number, (random: Random, members: number) => FaultBody][]
   [4, (r) => ({ kind: 'loseAnswers', count: r.between(1, 4) })],
   [3, (r) => ({ kind: 'lateCommands', ms: r.between(100, 20_000), count: r.between(1, 4) })],
   [8, (r, n) => ({ kind: 'killMysqld', target: pickTarget(r, n) })],
+  [4, (r, n) => ({ kind: 'stopMysqld', target: pickTarget(r, n), ms: drawHang(r) })],
+  [3, (r, n) => ({ kind: 'hangDisk', target: pickTarget(r, n), ms: drawHang(r) })],
+  [2, (r, n) => ({ kind: 'fullDisk', target: pickTarget(r, n), volume: r.pick(['data', 'backup']), ms: drawHang(r) })],
+  [2, (r, n) => ({ kind: 'purgeLogs', target: pickTarget(r, n) })],
+  [5, (r) => ({ kind: 'leaveTail', ms: r.between(1500, 6000), killAt: r.chance(0.8) ? r.pick(trimSteps) : null })],
   [5, (r, n) => ({ kind: 'killExecutor', target: pickTarget(r, n) })],
   [2, (r, n) => ({ kind: 'killAgent', target: pickTarget(r, n), ms: r.between(1000, 30_000) })],
   [2, (r, n) => ({ kind: 'partitionAgent', target: pickTarget(r, n), ms: r.between(1000, 40_000) })],
@@ -73,6 +85,10 @@ const table: readonly [number, (random: Random, members: number) => FaultBody][]
   [3, (r, n) => ({ kind: 'rebuild', target: r.between(0, n - 1) })],
   [3, (r, n) => ({ kind: 'backup', target: r.between(0, n - 1) })],
 ];
+
+/** Shorter and longer than what detection waits for. */
+const drawHang = (random: Random): number =>
+  random.chance(0.4) ? random.between(300, 4000) : random.between(6000, 40_000);
 
 /** An offer is told once, over TCP: it may be late or come twice, and is lost only together with its stream. */
 function drawEventFault(random: Random): FaultBody {

@@ -2,6 +2,7 @@
 
 export interface Gtids {
   add(key: string, n: number): void;
+  remove(key: string, n: number): void;
   has(key: string, n: number): boolean;
   isSubsetOf(other: Gtids): boolean;
   /** Highest number of the key, 0 when there is none. */
@@ -47,6 +48,19 @@ export function createGtids(lines: Map<string, Line> = new Map()): Gtids {
       } else if (joinsBefore) before.last = n;
       else if (joinsAfter) after.first = n;
       else line.splice(index, 0, { first: n, last: n });
+    },
+    remove(key, n) {
+      cached = null;
+      const line = lines.get(key) ?? [];
+      const index = line.findIndex(({ first, last }) => first <= n && n <= last);
+      if (index < 0) return;
+      const { first, last } = line[index]!;
+      const parts = [
+        { first, last: n - 1 },
+        { first: n + 1, last },
+      ].filter((one) => one.first <= one.last);
+      line.splice(index, 1, ...parts);
+      if (line.length === 0) lines.delete(key);
     },
     has: (key, n) => lines.get(key)?.some(({ first, last }) => first <= n && n <= last) ?? false,
     isSubsetOf(other) {

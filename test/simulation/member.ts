@@ -5,11 +5,11 @@
 import type { Command, CommandResult, LaunchPlan, Status } from '../../src/channel/protocol.ts';
 import { PROTOCOL_VERSION } from '../../src/channel/protocol.ts';
 import { delay } from '../../src/clock.ts';
-import { isGtidSubset, parseGtidSet } from '../../src/cluster/gtid-set.ts';
+import { type GtidSet, isGtidSubset, parseGtidSet } from '../../src/cluster/gtid-set.ts';
 import { type ErrorCode, Refusal } from '../../src/errors.ts';
 import { createCommandQueue } from '../../src/executor/command-queue.ts';
 import type { Logger } from '../../src/log.ts';
-import { type Backup, firstState, type Marker, type MemberState, type Volume } from './disks.ts';
+import { type Backup, firstState, type Marker, type MemberState, type TrimIntent, type Volume } from './disks.ts';
 import { cloneData, createData, type Data, Instance, type Servers, type Transaction } from './mysql.ts';
 import type { Process } from './time.ts';
 
@@ -26,6 +26,10 @@ interface Beat {
 const restartPausesMs = [0, 500, 2000, 8000, 30_000];
 const pollMs = 250;
 const newsMs = 500;
+/** An answer of mysqld that is older says nothing about now; a statement is given up after so long. */
+const answerMs = 2500;
+const statementMs = 10_000;
+const fenceMs = 6000;
 
 /** Faults of the product, planted on purpose: the simulation has to find each. */
 export type Mutant =
@@ -38,8 +42,12 @@ export type Mutant =
   | 'answer-before-acknowledged'
   | 'freeze-without-stop';
 
+export const trimSteps = ['marked', 'saved', 'cutting', 'cut', 'started', 'named'] as const;
+export type TrimStep = (typeof trimSteps)[number];
+
 export interface MemberOptions {
   readonly process: Process;
+  readonly bootId: string;
   readonly servers: Servers;
   readonly plan: LaunchPlan;
   readonly data: Volume | null;
@@ -53,6 +61,8 @@ export interface MemberOptions {
   readonly onInitialised: (volume: Volume, incarnation: string) => void;
   readonly onWritable: (instance: Instance) => void;
   readonly onTrusted: (volume: Volume) => void;
+  /** A trim has come so far: somebody may kill the executor here. */
+  readonly onTrimStep: (step: TrimStep) => void;
 }
 
 export class SimulatedMember {
@@ -77,6 +87,9 @@ export class SimulatedMember {
   #beat: Beat | null = null;
   #facts: Partial<Status> = {};
   #factsOf: Instance | null = null;
+  #factsAt = Number.NEGATIVE_INFINITY;
+  /** It was sent SIGKILL and is not reaped. */
+  #dying: { readonly instance: Instance; readonly since: number } | null = null;
   #sequence = 0;
   #published = '';
   readonly #listeners = new Set<(status: Status) => void>();
@@ -112,9 +125,47 @@ export class SimulatedMember {
     return this.options.data?.state ?? firstState;
   }
 
+  /** Throws when the disk is full and something would have to be written. */
   #update(change: Partial<MemberState>): void {
     const { data } = this.options;
-    if (data) data.state = { ...data.state, ...change };
+    if (!data) return;
+    const next = { ...data.state, ...change };
+    if (JSON.stringify(next) === JSON.stringify(data.state)) return;
+    data.disk.assertSpace();
+    data.state = next;
+  }
+
+  #hold(reason: NonNullable<MemberState['held']>): void {
+    try {
+      this.#update({ held: reason });
+    } catch (error) {
+      this.options.log.error({ err: error }, 'cannot store a hold');
+    }
+  }
+
+  /** Who writes to a disk that hangs waits. */
+  async #whenDiskAnswers(signal?: AbortSignal): Promise<void> {
+    while (this.options.data?.disk.condition === 'hung') await delay(this.options.process.clock, 100, signal);
+  }
+
+  /** A stopped mysqld answers no statement. */
+  async #whenAnswering(instance: Instance, signal?: AbortSignal): Promise<void> {
+    const { clock } = this.options.process;
+    const deadline = clock.now() + statementMs;
+    while (instance.isStopped && instance.isAlive) {
+      if (clock.now() >= deadline) throw new Error(`no answer within ${statementMs} ms`);
+      await delay(clock, 100, signal);
+    }
+  }
+
+  async #whenReaped(instance: Instance, timeoutMs: number): Promise<void> {
+    const { clock } = this.options.process;
+    const deadline = clock.now() + timeoutMs;
+    while (!instance.isReaped) {
+      if (clock.now() >= deadline)
+        throw new Refusal('TIMED_OUT', `mysqld was sent SIGKILL and has not ended in ${timeoutMs} ms`);
+      await delay(clock, 50);
+    }
   }
 
   #takeOver(): void {
@@ -168,11 +219,23 @@ export class SimulatedMember {
       if (command.kind === 'fence' || command.kind === 'stop') return;
       throw new Refusal('NOT_RUNNING', 'the data volume was never filled');
     }
-    if (this.#marker)
+    if (!this.#marker) return;
+    const isNews = command.leaderToken > leaderToken || command.epoch > epoch;
+    const remember = () =>
       this.#update({
-        leaderToken: Math.max(leaderToken, command.leaderToken),
-        epoch: Math.max(epoch, command.epoch),
+        leaderToken: Math.max(this.#state.leaderToken, command.leaderToken),
+        epoch: Math.max(this.#state.epoch, command.epoch),
       });
+    if (command.kind === 'fence') {
+      try {
+        remember();
+      } catch (error) {
+        this.options.log.error({ err: error }, 'cannot store an epoch');
+      }
+      return;
+    }
+    if (isNews) await this.#whenDiskAnswers();
+    remember();
   }
 
   /** A command that a later one of the same leader overtook on the way is not carried out. */
@@ -197,6 +260,8 @@ export class SimulatedMember {
 
   async #execute(command: Command, signal: AbortSignal): Promise<CommandResult> {
     await this.#pause('statement');
+    if (this.instance && command.kind !== 'fence' && command.kind !== 'stop')
+      await this.#whenAnswering(this.instance, signal);
     switch (command.kind) {
       case 'start':
         return this.#start(command, signal);
@@ -260,6 +325,7 @@ export class SimulatedMember {
     const data = this.#requireVolumes();
     const { plan, mutants } = this.options;
     if (this.#work?.kind === 'rebuild' && this.#work.outcome === 'running') throw new Refusal('BUSY', 'a rebuild runs');
+    this.#requireNoneDying();
     this.#hasSecrets = true;
     if (this.instance && this.phase === 'running') return this.#holdings(this.instance);
     const mayFill = command.initialise || mutants.has('trust-empty-volume');
@@ -273,17 +339,23 @@ export class SimulatedMember {
       if (data.marker?.fill === 'filling' || (mayFill && data.marker?.fill !== 'filled'))
         await this.#initialise(data, signal);
       const instance = await this.#bringUp(signal);
-      this.#update({ held: null, wasWritable: false });
-      this.#enterRunning(instance);
-      this.#update({
-        leaderToken: Math.max(this.#state.leaderToken, command.leaderToken),
-        epoch: Math.max(this.#state.epoch, command.epoch),
-      });
-      return this.#holdings(instance);
+      try {
+        this.#update({ held: null, wasWritable: false });
+        this.#enterRunning(instance);
+      } catch (error) {
+        if (this.instance === instance) this.#forget();
+        instance.die();
+        throw error;
+      }
     } catch (error) {
       if (!signal.aborted) this.#setPhase('failed', reasonOf(error));
       throw error;
     }
+    this.#update({
+      leaderToken: Math.max(this.#state.leaderToken, command.leaderToken),
+      epoch: Math.max(this.#state.epoch, command.epoch),
+    });
+    return this.#holdings(this.#requireInstance());
   }
 
   async #initialise(data: Volume, signal: AbortSignal): Promise<void> {
@@ -307,19 +379,29 @@ export class SimulatedMember {
     const marker = this.#marker;
     if (!data || !marker) throw new Refusal('VOLUME_NOT_OURS', 'the data volume has no marker');
     if (marker.fill !== 'filled' && !isFilling) throw new Refusal('REBUILD_UNFINISHED', 'filling was interrupted');
+    if (marker.trim && !isFilling) throw new Refusal('REBUILD_UNFINISHED', 'a trim was interrupted');
     if (!data.data) throw new Refusal('DATA_DIR_DAMAGED', 'there is no data directory');
+    await this.#whenDiskAnswers(signal);
     await this.#pause('start', signal);
+    await this.#whenDiskAnswers(signal);
+    if (data.disk.holder) throw new Refusal('BUSY', 'another process holds the lock of the data volume');
     const { cluster, ordinal } = plan;
     const instance = new Instance(servers, {
       host: plan.address,
       port: plan.ports.mysql,
       data: data.data,
+      disk: data.disk,
       owner: { clusterId: cluster, ordinal, incarnation: marker.incarnation },
     });
     process.onKill(() => instance.die());
     instance.isOffline = false;
     this.instance = instance;
     return instance;
+  }
+
+  #requireNoneDying(): void {
+    if (this.#dying && !this.#dying.instance.isReaped)
+      throw new Refusal('BUSY', 'mysqld was sent SIGKILL and has not ended yet');
   }
 
   #enterRunning(instance: Instance): void {
@@ -333,10 +415,10 @@ export class SimulatedMember {
     if (!instance) return;
     instance.die();
     const { process } = this.options;
-    process.clock.setTimeout(() => {
-      if (this.instance !== instance) return;
-      this.#onUncleanEnd();
-    }, 1);
+    const reap = () => {
+      if (this.instance === instance) this.#onUncleanEnd();
+    };
+    instance.whenReaped(() => process.clock.setTimeout(reap, 1));
   }
 
   #onUncleanEnd(): void {
@@ -346,7 +428,7 @@ export class SimulatedMember {
     if (!wasRunning) return;
     const reason = { code: 'INSTANCE_LOST', message: 'mysqld ended by itself' } as const;
     if (wasPrimary) {
-      this.#update({ held: reason });
+      this.#hold(reason);
       this.#setPhase('held', reason);
       return;
     }
@@ -392,10 +474,13 @@ export class SimulatedMember {
     this.#workAbort?.abort(new Refusal('SUPERSEDED', 'a fence overtook it'));
     this.#forget();
     const reason = { code: 'HELD', message: 'fenced on command' } as const;
-    if (this.#marker) this.#update({ held: reason });
-    this.#setPhase('held', reason);
+    const killed = instance ?? this.#dying?.instance ?? null;
     instance?.die();
+    if (instance && !instance.isReaped) this.#dying = { instance, since: this.options.process.clock.now() };
+    if (this.#marker) this.#hold(reason);
+    this.#setPhase('held', reason);
     await this.#pause('statement');
+    if (killed) await this.#whenReaped(killed, fenceMs);
     return { outcome: 'done' };
   }
 
@@ -412,10 +497,12 @@ export class SimulatedMember {
       if (this.phase !== 'held' && this.phase !== 'failed') this.#setStopped();
       return;
     }
-    instance.setOffline(true);
-    const isClean = instance.waitingCommits === 0;
+    const isAnswering = instance.isAble;
+    if (isAnswering) instance.setOffline(true);
+    const isClean = isAnswering && instance.waitingCommits === 0;
     this.#forget();
     instance.die();
+    await this.#whenReaped(instance, 300_000);
     if (isClean) this.#update({ wasWritable: false });
     this.#setStopped();
   }
@@ -472,6 +559,7 @@ export class SimulatedMember {
     const deadline = clock.now() + timeoutMs;
     const wanted = parseGtidSet(set);
     for (let pauseMs = 1; ; pauseMs = Math.min(20, pauseMs * 2)) {
+      await this.#whenAnswering(instance, signal);
       this.#assertRuns(instance);
       if (isGtidSubset(wanted, parseGtidSet(instance.data.executed.text()))) return;
       if (clock.now() >= deadline) throw new Refusal('TIMED_OUT', `not everything was applied in ${timeoutMs} ms`);
@@ -712,6 +800,7 @@ export class SimulatedMember {
       const startedAt = clock.now();
       await this.#pause('copy', signal);
       await this.#whenCommitted(instance, signal);
+      backup.disk.assertSpace();
       const data = cloneData(instance.data, instance.data.serverUuid);
       await this.#pause('start', signal);
       const sealed: Backup = {
@@ -762,6 +851,7 @@ export class SimulatedMember {
     const data = this.#requireVolumes();
     const { backup } = this.options;
     this.#requireIdle();
+    this.#requireNoneDying();
     this.#hasSecrets ||= command.secrets !== undefined;
     if (command.from.kind === 'trim') return this.#trim(data, command, command.from.keep);
     const isDone = data.marker?.incarnation === command.incarnation && data.marker.fill === 'filled';
@@ -800,28 +890,28 @@ export class SimulatedMember {
       assertNothingErrant(this.instance);
       return this.#tellDone('rebuild', command.id);
     }
-    if (this.phase !== 'held' && !(marker.incarnation === command.incarnation && this.phase === 'failed'))
+    const isResumed = marker.trim != null || marker.incarnation === command.incarnation;
+    if (this.phase !== 'held' && !(isResumed && this.phase === 'failed'))
       throw refuse(`only a held instance is trimmed; it is ${this.phase}`);
     const reason = this.#reason;
     this.#setPhase('rebuilding');
     return this.#beginWork('rebuild', command.id, async (signal) => {
-      let isCut = false;
+      const { incarnation, serverUuid, serverId } = command;
+      const used = this.options.mutants.has('keep-server-uuid') ? marker.serverUuid : serverUuid;
       try {
-        await this.#pause('statement', signal);
-        if (marker.incarnation !== command.incarnation && volume.data) {
-          const { serverUuid, serverId, incarnation } = command;
-          const used = this.options.mutants.has('keep-server-uuid') ? marker.serverUuid : serverUuid;
-          const cut = cutTail(volume.data, kept, used);
-          isCut = cut !== null;
-          if (cut) {
-            volume.data = cut;
-            volume.marker = { ...marker, incarnation, serverUuid: used, serverId };
-          }
-        }
+        const isCut =
+          marker.incarnation === incarnation ||
+          (await this.#cut(volume, { ...command, serverUuid: used, kept, signal }));
+        if (isCut && volume.data) volume.data = { ...volume.data, serverUuid: used };
         const instance = await this.#bringUp(signal, true);
+        await this.#trimStep('started', signal);
         assertNothingErrant(instance);
-        if (isCut) instance.resetReplication();
-        this.#rebuiltIncarnation = command.incarnation;
+        if (isCut) {
+          instance.resetReplication();
+          this.#mark(volume, { ...this.#marker!, incarnation, serverUuid: used, serverId, trim: null });
+          this.#rebuiltIncarnation = incarnation;
+          await this.#trimStep('named', signal);
+        }
         this.#update({ held: null, wasWritable: false });
         this.#enterRunning(instance);
         this.#poll();
@@ -829,12 +919,59 @@ export class SimulatedMember {
         const { instance } = this;
         this.#forget();
         instance?.die();
+        const { trim } = volume.marker ?? {};
+        const isUntouched = volume.marker?.fill === 'filled' && (trim == null || trim.phase === 'saving');
         if (this.phase === 'rebuilding')
-          if (isCut || instance) this.#setPhase('failed', reasonOf(error, 'COMMAND_FAILED'));
-          else this.#setPhase('held', reason);
+          if (isUntouched) this.#setPhase('held', reason);
+          else this.#setPhase('failed', reasonOf(error, 'COMMAND_FAILED'));
         throw error;
       }
     });
+  }
+
+  async #trimStep(step: TrimStep, signal: AbortSignal): Promise<void> {
+    this.options.onTrimStep(step);
+    await this.#pause('statement', signal); // an executor that was killed goes no further
+  }
+
+  #mark(volume: Volume, marker: Marker): void {
+    volume.disk.assertSpace();
+    volume.marker = marker;
+  }
+
+  /** The steps of src/executor/trim.ts, each with its mark. False: nothing had to be cut. */
+  async #cut(
+    volume: Volume,
+    to: Pick<TrimIntent, 'incarnation' | 'serverUuid' | 'serverId'> & { kept: GtidSet; signal: AbortSignal },
+  ): Promise<boolean> {
+    const { incarnation, serverUuid, serverId, kept, signal } = to;
+    await this.#whenDiskAnswers(signal);
+    const known = volume.marker?.trim ?? null;
+    const mark = (phase: TrimIntent['phase']) =>
+      this.#mark(volume, { ...volume.marker!, trim: { incarnation, serverUuid, serverId, phase } });
+    if (known?.phase === 'cut') {
+      mark('cut');
+      return true;
+    }
+    const cut = volume.data && cutTail(volume.data, kept);
+    if (!cut && known?.phase !== 'cutting') {
+      if (known) this.#mark(volume, { ...volume.marker!, trim: null });
+      return false;
+    }
+    if (!known || known.phase === 'saving') {
+      mark('saving');
+      await this.#trimStep('marked', signal);
+      const place = this.options.backup?.disk.condition === 'well' ? this.options.backup : volume;
+      place.disk.assertSpace();
+      place.tails += 1;
+      await this.#trimStep('saved', signal);
+    }
+    mark('cutting');
+    await this.#trimStep('cutting', signal);
+    if (cut) volume.data = cut;
+    await this.#trimStep('cut', signal);
+    mark('cut');
+    return true;
   }
 
   async #refill(data: Volume, command: Of<'rebuild'>, from: Backup | null, signal: AbortSignal): Promise<void> {
@@ -852,7 +989,8 @@ export class SimulatedMember {
         serverId: command.serverId,
         fill: 'rebuilding',
       };
-      data.marker = marker;
+      await this.#whenDiskAnswers(signal);
+      this.#mark(data, marker);
       const { leaderToken, epoch } = command;
       data.state = { ...data.state, leaderToken, epoch, held: null, wasWritable: false };
       data.data = null;
@@ -861,7 +999,7 @@ export class SimulatedMember {
       else if (command.from.kind === 'clone') {
         const { host, port } = command.from.donor;
         const donor = servers.at.get(`${host}:${port}`);
-        if (!donor || donor.isOffline || servers.net.isCut(plan.address, host))
+        if (!donor?.isAlive || donor.isStopped || donor.isOffline || servers.net.isCut(plan.address, host))
           throw new Error('the donor cannot be reached');
         await this.#whenCommitted(donor, signal);
         if (servers.net.isCut(plan.address, host)) throw new Error('the donor was lost');
@@ -893,8 +1031,9 @@ export class SimulatedMember {
   /** Asks mysqld: what it says now is what statuses tell until it is asked again. */
   #poll(): void {
     const { instance } = this;
-    if (instance?.isAlive && this.phase === 'running') {
+    if (instance?.isAlive && !instance.isStopped && this.phase === 'running') {
       const { data } = instance;
+      this.#factsAt = this.options.process.clock.now();
       this.#factsOf = instance;
       this.#facts = {
         isWritable: !instance.isReadOnly,
@@ -929,25 +1068,47 @@ export class SimulatedMember {
     if (!beat?.pending || beat.stopped) return null;
     const forMs = this.options.process.clock.now() - beat.pendingSince;
     if (forMs < newsMs) return null;
-    return { forMs, waitsForAcknowledgement: (this.#facts.semiSync?.waitingSessions ?? 0) > 0 };
+    const isAnswering = this.options.process.clock.now() - this.#factsAt < answerMs;
+    return {
+      forMs,
+      waitsForAcknowledgement: isAnswering ? (this.#facts.semiSync?.waitingSessions ?? 0) > 0 : null,
+    };
+  }
+
+  #probeFailing(): Status['probeFailing'] {
+    const stoppedAt = this.instance?.stoppedAt ?? null;
+    const forMs = stoppedAt === null ? 0 : this.options.process.clock.now() - stoppedAt;
+    return forMs < newsMs ? null : { forMs, message: 'no login' };
+  }
+
+  /** As long as nothing is proven a process that was sent SIGKILL counts as there. */
+  #tellDying(): Partial<Status> {
+    if (!this.#dying || this.#dying.instance.isReaped || this.phase !== 'held') return {};
+    const forMs = this.options.process.clock.now() - this.#dying.since;
+    const heartbeatPending = this.#facts.isWritable ? { forMs, waitsForAcknowledgement: false } : null;
+    const reason = { code: 'HELD', message: 'mysqld was sent SIGKILL and has not ended yet' };
+    const probeFailing = { forMs, message: 'it was sent SIGKILL' };
+    return { ...this.#facts, instance: 'running', reason, heartbeatPending, probeFailing };
   }
 
   status(): Status {
     const { plan, backup, process } = this.options;
     const { epoch, leaderToken } = this.#state;
     const marker = this.#marker;
-    const known = this.instance !== null && this.instance === this.#factsOf ? this.#facts : {};
+    const isKnown = this.instance !== null && this.instance === this.#factsOf;
+    const known = isKnown ? this.#facts : {};
     return {
       version: PROTOCOL_VERSION,
       taskId: plan.taskId,
       sequence: this.#sequence,
       at: process.clock.now(),
-      bootId: 'boot',
+      bootId: this.options.bootId,
       incarnation: marker?.incarnation ?? plan.incarnation,
       serverUuid: marker?.serverUuid ?? plan.serverUuid,
       epoch,
       leaderToken,
-      instance: this.phase,
+      // Nobody may take "nothing known" for "holds nothing".
+      instance: this.phase === 'running' && !isKnown ? 'starting' : this.phase,
       reason: this.#reason,
       isInitialised: marker?.fill === 'filled',
       dataPlace: this.options.data?.place ?? null,
@@ -955,7 +1116,7 @@ export class SimulatedMember {
       ...known,
       heartbeatAt: this.#heartbeatAt,
       heartbeatPending: this.#heartbeatPending(),
-      probeFailing: null,
+      probeFailing: this.#probeFailing(),
       volumes: { data: { totalMb: 1, usedMb: 1 }, backup: null },
       backups: (backup?.backups ?? []).map(({ id, gtidSet, startedAt, endedAt, verifiedAt }) => ({
         id,
@@ -967,6 +1128,7 @@ export class SimulatedMember {
       })),
       areBackupsKnown: true,
       work: this.#work,
+      ...this.#tellDying(),
     };
   }
 
@@ -997,7 +1159,7 @@ const unknownFacts = {
 };
 
 /** Null: nothing is to be cut. What the engine has committed is not undone by a cut. */
-function cutTail(data: Data, kept: ReturnType<typeof parseGtidSet>, serverUuid: string): Data | null {
+function cutTail(data: Data, kept: GtidSet): Data | null {
   const isKept = ({ key, n }: Transaction) => isGtidSubset(parseGtidSet(`${key}:${n}`), kept);
   const first = data.log.findIndex((one) => !isKept(one));
   if (first === -1) return null;
@@ -1006,7 +1168,7 @@ function cutTail(data: Data, kept: ReturnType<typeof parseGtidSet>, serverUuid: 
   const cut = data.log.slice(first);
   const held = new Set(data.held);
   for (const { id } of cut) held.delete(id);
-  return { ...data, serverUuid, log: data.log.slice(0, first), held, flushed: data.executed.copy() };
+  return { ...data, log: data.log.slice(0, first), held, flushed: data.executed.copy() };
 }
 
 function commit(

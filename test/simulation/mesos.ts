@@ -20,6 +20,10 @@ export interface SimulatedMesos {
   readonly cluster: Cluster;
   readonly agentKeys: readonly string[];
   hostOf(agentKey: string): string;
+  /** Of the host's kernel. */
+  bootId(host: string): string;
+  /** The host starts anew. */
+  countBoot(host: string): void;
   /** Master's door: false while it recovers. */
   isLeading: boolean;
   openStream(streamId: string, stream: SchedulerStream): void;
@@ -62,6 +66,7 @@ export function createMesos(options: {
   const byStream = new Map<string, SimulatedExecutor>();
   const running = new Map<string, { agentKey: string; containerId: string; executor: SimulatedExecutor }>();
   const checkpoints = new Map<string, AgentCheckpoint>();
+  const boots = new Map<string, number>();
   let pids = 1000;
 
   function ended(pid: string, status: number): void {
@@ -167,6 +172,8 @@ export function createMesos(options: {
     cluster,
     agentKeys,
     hostOf: (agentKey) => agentKey.split(':')[0]!,
+    bootId: (host) => `boot-${host}-${boots.get(host) ?? 0}`,
+    countBoot: (host) => void boots.set(host, (boots.get(host) ?? 0) + 1),
     isLeading: true,
     openStream: (streamId, stream) => void streams.set(streamId, { stream, lastAt: 0 }),
     dropStream(streamId) {

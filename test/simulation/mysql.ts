@@ -5,8 +5,11 @@
  *   when k replicas have acknowledged. Crash recovery commits all that the binary log holds (5).
  * - An acknowledgement names a position: it covers all before it. A transaction that a replica has already is not sent
  *   and not acknowledged again; the next one of the same stream covers it.
- * - Relay logs survive a crash (4). RESET REPLICA ALL, CLONE and a change of source with both threads stopped end them (3).
+ * - A stopped process (SIGSTOP) does nothing and its connections stay. On a hung disk commits and relay logs wait, while
+ *   logins, reads and heartbeats go on (16); SIGKILL ends it only when the disk answers. On a full one they wait, too.
+ * - Relay logs survive a crash (4) of mysqld, not always one of the host. RESET REPLICA ALL, CLONE and a change of source with both threads stopped end them (3).
  */
+import type { Disk } from './disk.ts';
 import { createGtids, type Gtids } from './gtids.ts';
 import { type Connection, createConnection, type Net } from './net.ts';
 import type { Random } from './random.ts';
@@ -78,6 +81,14 @@ export function cloneData(from: Data, serverUuid: string): Data {
   };
 }
 
+/** The host lost power: what the receiver wrote was not flushed, and a part of it is gone (ackFlush os). */
+export function loseRelay(data: Data, random: Random): number {
+  const kept = random.between(0, data.relay.length);
+  const lost = data.relay.splice(kept);
+  for (const { key, n } of lost) data.received.remove(key, n);
+  return lost.length;
+}
+
 /** All that the member has or will have once its applier ran. */
 export function holdsAll(data: Data, ids: Iterable<number>): number | null {
   const relayed = new Set(data.relay.map(({ id }) => id));
@@ -103,6 +114,17 @@ interface Waiting {
   readonly index: number;
   done(outcome: Outcome): void;
 }
+interface Write {
+  readonly kind: WriteKind;
+  readonly epoch: number;
+  readonly value: string;
+  readonly isOurs: boolean;
+}
+interface Held {
+  readonly run: () => void;
+  /** A commit that the disk does not take. */
+  readonly stuck: Write | null;
+}
 
 const connectRetryMs = 1000;
 /** replica_net_timeout */
@@ -115,7 +137,11 @@ export class Instance {
   readonly data: Data;
   /** For the checks: whose it is. */
   readonly owner: { readonly clusterId: string; readonly ordinal: number; readonly incarnation: string };
+  readonly disk: Disk;
   isAlive = true;
+  /** The process is gone. After SIGKILL on a hung disk that is later. */
+  isReaped = false;
+  stoppedAt: number | null = null;
   isReadOnly = true;
   isSuperReadOnly = true;
   isOffline = true;
@@ -130,7 +156,9 @@ export class Instance {
   isLocking = false;
   noTx = 0;
   #waiting: Waiting[] = [];
-  #locked: (() => void)[] = [];
+  #held: Held[] = [];
+  #reaped: (() => void)[] = [];
+  readonly #forgetDisk: () => void;
   #acknowledged = new Map<string, number>();
   #dumps = new Set<Stream>();
   #stream: Stream | null = null;
@@ -142,12 +170,15 @@ export class Instance {
   /** A planted fault: commits are answered without waiting. */
   ignoresAcknowledgements = false;
 
-  constructor(servers: Servers, place: { host: string; port: number; data: Data; owner: Instance['owner'] }) {
+  constructor(servers: Servers, place: Pick<Instance, 'host' | 'port' | 'data' | 'owner' | 'disk'>) {
     this.servers = servers;
     this.host = place.host;
     this.port = place.port;
     this.data = place.data;
     this.owner = place.owner;
+    this.disk = place.disk;
+    this.disk.holder = this;
+    this.#forgetDisk = this.disk.onWell(() => this.#goOn());
     // Crash recovery: what the binary log holds is committed.
     while (this.data.committed < this.data.log.length) this.#enterEngine();
     servers.at.set(`${this.host}:${this.port}`, this);
@@ -179,39 +210,108 @@ export class Instance {
     return this.#stream?.isSemi ?? false;
   }
 
-  /** SIGKILL, or the end of the machine. */
+  get isStopped(): boolean {
+    return this.stoppedAt !== null;
+  }
+
+  /** SIGSTOP */
+  stop(): void {
+    if (this.isAlive) this.stoppedAt ??= this.servers.time.now();
+  }
+
+  /** SIGCONT */
+  resume(): void {
+    if (this.stoppedAt === null) return;
+    this.stoppedAt = null;
+    if (!this.isAlive) return;
+    this.#goOn();
+    for (const stream of this.#dumps) stream.pump();
+  }
+
+  /** Nothing stands in the way of a statement now, nor of what it writes. */
+  get isAble(): boolean {
+    return !this.isStopped && !this.isLocking && this.disk.condition === 'well';
+  }
+
+  /** Runs when something changes of what `isAble` looks at, or when the process ends. */
+  hold(run: () => void, stuck: Write | null = null): void {
+    this.#held.push({ run, stuck });
+  }
+
+  #goOn(): void {
+    for (const { run } of this.#held.splice(0)) run();
+    if (this.isAlive) this.#applyNext();
+    this.#tellIdle();
+  }
+
+  /** Runs once the process is gone. */
+  whenReaped(run: () => void): void {
+    if (this.isReaped) run();
+    else this.#reaped.push(run);
+  }
+
+  /** SIGKILL, or the end of the machine. On a hung disk the process stays until it answers; it does nothing more. */
   die(): void {
     if (!this.isAlive) return;
     this.isAlive = false;
-    const key = `${this.host}:${this.port}`;
-    if (this.servers.at.get(key) === this) this.servers.at.delete(key);
-    const { time } = this.servers;
+    this.#forgetDisk();
+    const { time, random } = this.servers;
     time.cancel(this.#retry);
     time.cancel(this.#applying);
+    if (this.disk.condition !== 'hung') {
+      this.#end();
+      return;
+    }
+    // What was on its way to the disk arrives there, or does not.
+    for (const { stuck } of this.#held) {
+      if (!stuck) continue;
+      if (random.chance(0.5)) break;
+      this.#log(stuck);
+    }
+    const forget = this.disk.onWell(() => {
+      forget();
+      this.#end();
+    });
+  }
+
+  #end(): void {
+    this.isReaped = true;
+    const key = `${this.host}:${this.port}`;
+    if (this.servers.at.get(key) === this) this.servers.at.delete(key);
+    if (this.disk.holder === this) this.disk.holder = null;
     this.#stream?.close();
     for (const stream of [...this.#dumps]) stream.sourceEnded();
     for (const { done } of this.#waiting.splice(0)) done('lost');
-    for (const run of this.#locked.splice(0)) run();
+    for (const { run } of this.#held.splice(0)) run();
     for (const run of this.#idle.splice(0)) run();
+    for (const run of this.#reaped.splice(0)) run();
   }
 
   /** `isOurs`: an account with CONNECTION_ADMIN, which read_only does not stop. */
-  write(
-    what: { readonly kind: WriteKind; readonly epoch: number; readonly value: string; readonly isOurs: boolean },
-    done: (outcome: Outcome) => void,
-  ): Transaction | null {
+  write(what: Write, done: (outcome: Outcome) => void): Transaction | null {
     if (!this.isAlive) {
       done('lost');
       return null;
     }
-    if (this.isLocking) {
-      this.#locked.push(() => void this.write(what, done));
+    const isRefused = this.isSuperReadOnly || (this.isReadOnly && !what.isOurs) || (this.isOffline && !what.isOurs);
+    if (!this.isAble && (this.isStopped || this.isLocking || !isRefused)) {
+      const isStuck = !this.isStopped && !this.isLocking;
+      this.hold(() => void this.write(what, done), isStuck ? what : null);
       return null;
     }
-    if (this.isSuperReadOnly || (this.isReadOnly && !what.isOurs) || (this.isOffline && !what.isOurs)) {
+    if (isRefused) {
       done('refused');
       return null;
     }
+    const transaction = this.#log(what);
+    this.#waiting.push({ index: this.data.log.length - 1, done });
+    this.settle();
+    for (const stream of this.#dumps) stream.pump();
+    return transaction;
+  }
+
+  /** Into the binary log, under the next GTID. */
+  #log(what: Write): Transaction {
     const { data, servers } = this;
     const key = what.isOurs ? `${data.serverUuid}:selvedge` : data.serverUuid;
     const n = data.flushed.highest(key) + 1;
@@ -222,9 +322,6 @@ export class Instance {
     const { kind, epoch, value } = what;
     const transaction = { id: servers.nextTransaction, key, n, kind, at: servers.time.now(), epoch, value };
     this.#flush(transaction);
-    this.#waiting.push({ index: data.log.length - 1, done });
-    this.settle();
-    for (const stream of this.#dumps) stream.pump();
     return transaction;
   }
 
@@ -261,7 +358,15 @@ export class Instance {
         own.done('ok');
       }
     }
-    for (const run of this.#idle.splice(0)) run();
+    this.#tellIdle();
+  }
+
+  get #isIdle(): boolean {
+    return this.data.committed === this.data.log.length && !this.#held.some(({ stuck }) => stuck);
+  }
+
+  #tellIdle(): void {
+    if (!this.isAlive || this.#isIdle) for (const run of this.#idle.splice(0)) run();
   }
 
   setSource(k: number): void {
@@ -272,7 +377,7 @@ export class Instance {
 
   /** Runs when no commit waits, or when mysqld is gone. */
   whenIdle(run: () => void): void {
-    if (!this.isAlive || this.data.committed === this.data.log.length) run();
+    if (!this.isAlive || this.#isIdle) run();
     else this.#idle.push(run);
   }
 
@@ -282,7 +387,7 @@ export class Instance {
 
   unlock(): void {
     this.isLocking = false;
-    for (const run of this.#locked.splice(0)) run();
+    this.#goOn();
   }
 
   setOffline(isOffline: boolean): void {
@@ -302,6 +407,10 @@ export class Instance {
 
   acknowledge(from: string, position: number): void {
     if (!this.isAlive) return;
+    if (this.isStopped) {
+      this.hold(() => this.acknowledge(from, position));
+      return;
+    }
     this.#acknowledged.set(from, Math.max(position, this.#acknowledged.get(from) ?? 0));
     this.settle();
   }
@@ -316,11 +425,13 @@ export class Instance {
 
   #applyNext(): void {
     if (this.#applying || this.applier === 'off' || !this.isAlive || this.data.relay.length === 0) return;
+    if (!this.isAble) return;
     const { time, random } = this.servers;
     this.#applying = time.after(
       random.between(1, this.applyMs),
       () => {
         this.#applying = null;
+        if (!this.isAble) return;
         const transaction = this.data.relay.shift();
         if (!transaction) return;
         if (!this.data.flushed.has(transaction.key, transaction.n)) {
@@ -356,7 +467,9 @@ export class Instance {
         if (!this.isAlive || this.receiver === 'off' || !this.data.channel) return;
         const { host, port } = this.data.channel;
         const source = this.servers.at.get(`${host}:${port}`);
-        if (!source || source.isOffline || net.isCut(this.host, host)) return this.#reconnect();
+        // A stopped process takes the connection and says nothing.
+        const isMute = !source?.isAlive || source.isStopped || this.isStopped;
+        if (isMute || source.isOffline || net.isCut(this.host, host)) return this.#reconnect();
         const known = this.known();
         if (!source.data.purged.isSubsetOf(known)) return this.#fail('the source has purged what is needed (1236)');
         for (const key of [source.data.serverUuid, `${source.data.serverUuid}:selvedge`])
@@ -390,6 +503,13 @@ export class Instance {
     const known = this.data.flushed.copy();
     for (const { key, n } of this.data.relay) known.add(key, n);
     return known;
+  }
+
+  /** What comes over a stream; it waits in the socket while the process stands still or cannot write. */
+  take(run: () => void): void {
+    if (!this.isAlive) return;
+    if (this.isAble) run();
+    else this.hold(() => this.take(run));
   }
 
   receive(transaction: Transaction): void {
@@ -451,10 +571,14 @@ class Stream {
   /** Heartbeats of the source come each second; without any the receiver gives up. */
   #watch(): void {
     const { time, net } = this.source.servers;
-    const isCut = () => net.isCut(this.source.host, this.replica.host);
+    const isCut = () => net.isCut(this.source.host, this.replica.host) || this.source.isStopped || !this.source.isAlive;
     let silentSince: number | null = null;
     const look = () => {
       if (!this.#connection.isOpen()) return;
+      if (this.replica.isStopped) {
+        this.#silence = time.after(1000, look, { quiet: true });
+        return;
+      }
       if (!isCut()) {
         silentSince = null;
         this.replica.heard();
@@ -481,6 +605,7 @@ class Stream {
   }
 
   pump(): void {
+    if (this.source.isStopped) return;
     const { net } = this.source.servers;
     const { log } = this.source.data;
     for (; this.#cursor < log.length; this.#cursor++) {
@@ -490,11 +615,12 @@ class Stream {
       if (this.replica.data.flushed.has(key, n) || this.replica.data.received.has(key, n)) continue;
       this.#connection.send(
         'left',
-        () => {
-          if (!this.replica.isAlive) return;
-          this.replica.receive(transaction);
-          if (this.isSemi) this.#acknowledge(position, net.delay());
-        },
+        () =>
+          this.replica.take(() => {
+            if (!this.#connection.isOpen()) return;
+            this.replica.receive(transaction);
+            if (this.isSemi) this.#acknowledge(position, net.delay());
+          }),
         true,
       );
     }

@@ -14,8 +14,35 @@ const scenarios: readonly Scenario[] = [
     name: 'an offer that is told twice launches a member once',
     seed: 254,
     faults: [
-      { at: 20_000, kind: 'rebootHost', target: 2, keepsId: true },
-      { at: 20_300, kind: 'mesosEvent', type: 'OFFERS', how: 'duplicate' },
+      { at: 1035, kind: 'failover', candidate: 1, force: true },
+      { at: 45_556, kind: 'rebootHost', target: 2, keepsId: true },
+      { at: 45_922, kind: 'mesosEvent', type: 'OFFERS', how: 'duplicate' },
+    ],
+  },
+  {
+    name: 'a member whose rebuild was given up is rebuilt again',
+    seed: 254,
+    faults: [
+      { at: 15_000, kind: 'cutMembers', a: 1, b: 0, ms: 40_000 },
+      { at: 15_000, kind: 'cutMembers', a: 1, b: 2, ms: 40_000 },
+      { at: 15_100, kind: 'rebuild', target: 1 },
+    ],
+  },
+  {
+    name: 'a voter that is filled anew right after the restart of its host leaves the voters',
+    seed: 294,
+    faults: [
+      { at: 16_019, kind: 'rebootAll' },
+      { at: 16_500, kind: 'rebuild', target: 2 },
+    ],
+  },
+  {
+    name: 'a member that was not reached joins by itself while the new primary waits for it',
+    seed: 282,
+    faults: [
+      { at: 15_000, kind: 'cutControl', target: 1, ms: 8000 },
+      { at: 15_100, kind: 'fullDisk', target: 'primary', volume: 'data', ms: 900_000 },
+      { at: 15_200, kind: 'killMysqld', target: 'primary' },
     ],
   },
   {

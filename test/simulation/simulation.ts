@@ -52,6 +52,8 @@ export interface RunResult {
     readonly steps: number;
     /** The cluster refuses, and the world justifies it. */
     readonly refusal: string | null;
+    /** How often each kind of fault struck something. */
+    readonly hits: Readonly<Record<string, number>>;
   };
 }
 
@@ -142,6 +144,7 @@ export async function runSeed(options: RunOptions): Promise<RunResult> {
       healedAfterMs,
       steps: run.steps(),
       refusal: (unhealthy as Unhealthy | null)?.why ?? null,
+      hits: Object.fromEntries(world.hits),
     },
   };
 }

@@ -13,11 +13,13 @@ import { openFailover } from '../../src/store/failovers.ts';
 import { openRebuild } from '../../src/store/rebuilds.ts';
 import type { SimulatedExecutor } from './executor.ts';
 import type { Fault, Target } from './faults.ts';
+import { loseRelay } from './mysql.ts';
 import { clientHost, controlHost } from './net.ts';
 import type { Simulation } from './types.ts';
 
 export async function strike(simulation: Simulation, fault: Fault): Promise<void> {
   const { world, armed } = simulation;
+  const hit = (what: string = fault.kind) => void world.hits.set(what, (world.hits.get(what) ?? 0) + 1);
   const { time, net, mesos } = world;
   const clusterId = simulation.clusterIds[0]!;
   const executors = await findExecutors(simulation, clusterId);
@@ -34,6 +36,7 @@ export async function strike(simulation: Simulation, fault: Fault): Promise<void
   switch (fault.kind) {
     case 'killController': {
       const plane = simulation.active();
+      if (plane) hit();
       if (plane) simulation.kill(plane.process, 'SIGKILL');
       return;
     }
@@ -64,15 +67,68 @@ export async function strike(simulation: Simulation, fault: Fault): Promise<void
       armed.late.count = fault.count;
       armed.late.ms = fault.ms;
       return;
-    case 'killMysqld':
-      return executorOf(fault.target)?.member?.instanceKilled();
+    case 'killMysqld': {
+      const member = executorOf(fault.target)?.member;
+      if (member?.instance) hit();
+      return member?.instanceKilled();
+    }
+    case 'stopMysqld': {
+      const instance = executorOf(fault.target)?.member?.instance;
+      if (!instance) return;
+      hit();
+      instance.stop();
+      return later(fault.ms, () => instance.resume());
+    }
+    case 'hangDisk':
+    case 'fullDisk': {
+      const { data, backup } = executorOf(fault.target)?.member?.options ?? {};
+      const disk = (fault.kind === 'fullDisk' && fault.volume === 'backup' ? backup : data)?.disk;
+      if (!disk) return;
+      hit(fault.kind === 'hangDisk' ? 'hangDisk' : `fullDisk ${fault.volume}`);
+      disk.set(fault.kind === 'hangDisk' ? 'hung' : 'full');
+      return later(fault.ms, () => disk.set('well'));
+    }
+    case 'purgeLogs': {
+      const data = executorOf(fault.target)?.member?.instance?.data;
+      if (!data) return;
+      hit();
+      // All logs but the last: a replica that lacks what was in them needs a copy.
+      for (const { key, n } of data.log.slice(0, Math.max(0, data.committed - 5))) data.purged.add(key, n);
+      return;
+    }
+    case 'leaveTail': {
+      const primary = executorOf('primary');
+      if (!primary) return;
+      hit();
+      const others = mesos.agentKeys.map(mesos.hostOf).filter((host) => host !== primary.host);
+      for (const other of others) net.cut(primary.host, other);
+      later(fault.ms - 500, () => primary.member?.instanceKilled());
+      later(fault.ms, () => {
+        for (const other of others) net.mend(primary.host, other);
+      });
+      const { killAt } = fault;
+      const hook: typeof world.hooks.onTrimStep = (step, process) => {
+        hit('trim');
+        if (step !== killAt) return;
+        world.hooks.onTrimStep = null;
+        const found = mesos.executors().find(({ executor }) => executor.process === process);
+        if (!found) return;
+        hit(`trim killed at ${step}`);
+        mesos.killExecutor(found.executor);
+      };
+      world.hooks.onTrimStep = hook;
+      return later(60_000, () => {
+        if (world.hooks.onTrimStep === hook) world.hooks.onTrimStep = null;
+      });
+    }
     case 'killAllMysqld':
       for (const executor of executors.values()) executor.member?.instanceKilled();
       return;
     case 'killExecutor': {
       const executor = executorOf(fault.target);
-      if (executor) mesos.killExecutor(executor);
-      return;
+      if (!executor) return;
+      hit();
+      return mesos.killExecutor(executor);
     }
     case 'killAgent': {
       const seat = seatOf(fault.target);
@@ -88,10 +144,12 @@ export async function strike(simulation: Simulation, fault: Fault): Promise<void
     }
     case 'rebootHost': {
       const seat = seatOf(fault.target);
-      if (seat) reboot(simulation, seat, fault.keepsId);
-      return;
+      if (!seat) return;
+      hit();
+      return reboot(simulation, seat, fault.keepsId);
     }
     case 'rebootAll':
+      hit();
       for (const seat of mesos.agentKeys) reboot(simulation, seat, true);
       return;
     case 'diskAway': {
@@ -127,6 +185,7 @@ export async function strike(simulation: Simulation, fault: Fault): Promise<void
     case 'cutMembers': {
       const [a, b] = [hostOf(fault.a), hostOf(fault.b)];
       if (!a || !b || a === b) return;
+      hit();
       net.cut(a, b);
       return later(fault.ms, () => net.mend(a, b));
     }
@@ -193,10 +252,18 @@ async function asPerson(
 }
 
 function reboot(simulation: Simulation, seat: string, keepsId: boolean): void {
-  const { mesos, time } = simulation.world;
+  const { mesos, time, disks, random, hits } = simulation.world;
   // Without a way to the master nobody saw the agent go: it would be taken for the same one.
   const isSeen = !mesos.cluster.seats.get(seat)?.isCut;
+  const host = mesos.hostOf(seat);
   rebootSeat(mesos.cluster, seat, { keepsId: keepsId || !isSeen });
+  mesos.countBoot(host);
+  for (const volume of disks.volumes()) {
+    if (!volume.path.startsWith(`/${host}/`)) continue;
+    volume.disk.set('well');
+    const lost = volume.data ? loseRelay(volume.data, random) : 0;
+    if (lost > 0) hits.set('relay log lost', (hits.get('relay log lost') ?? 0) + 1);
+  }
   time.after(1500, () => startSeat(mesos.cluster, seat));
 }
 

@@ -6,13 +6,13 @@ import { openStore, type Store } from '../../src/store/store.ts';
 import { type Checks, createChecks } from './checks.ts';
 import { createDisks, type Disks } from './disks.ts';
 import { type SimulatedExecutor, startExecutor } from './executor.ts';
-import { type Mutant, SimulatedMember } from './member.ts';
+import { type Mutant, SimulatedMember, type TrimStep } from './member.ts';
 import { createMesos, type SimulatedMesos } from './mesos.ts';
 import type { Servers } from './mysql.ts';
 import { createNet, type Net } from './net.ts';
 import type { Random } from './random.ts';
 import { createStory, type Story } from './story.ts';
-import { createTime, type Time } from './time.ts';
+import { createTime, type Process, type Time } from './time.ts';
 
 const sqlDir = join(import.meta.dirname, '..', '..', 'sql');
 const startOfTime = 1_800_000_000_000;
@@ -28,6 +28,10 @@ export interface World {
   readonly store: Store;
   readonly checks: Checks;
   readonly mutants: ReadonlySet<Mutant>;
+  /** How often each kind of fault struck something. */
+  readonly hits: Map<string, number>;
+  /** Armed faults of executors. */
+  readonly hooks: { onTrimStep: ((step: TrimStep, process: Process) => void) | null };
   newId(): string;
   findExecutor(host: string, port: number): SimulatedExecutor | null;
   /** The executor of a member, if it runs. */
@@ -84,7 +88,7 @@ export async function createWorld(options: {
         bindStream: (streamId, one) => mesos.bindExecutor(streamId, one),
         exit: (status) => mesos.exitExecutor(process, status),
         openMember: (one, plan, data, backup) => {
-          const member = openMember({ process, plan, data, backup });
+          const member = openMember({ process, plan, data, backup, bootId: mesos.bootId(host) });
           executors.set(`${plan.address}:${plan.ports.control}`, one);
           return member;
         },
@@ -93,8 +97,9 @@ export async function createWorld(options: {
     },
   });
   const executors = new Map<string, SimulatedExecutor>();
+  const hooks: World['hooks'] = { onTrimStep: null };
 
-  function openMember(parts: Pick<SimulatedMember['options'], 'process' | 'plan' | 'data' | 'backup'>) {
+  function openMember(parts: Pick<SimulatedMember['options'], 'process' | 'bootId' | 'plan' | 'data' | 'backup'>) {
     const { ordinal } = parts.plan;
     const member = new SimulatedMember({
       ...parts,
@@ -114,6 +119,7 @@ export async function createWorld(options: {
         checks.onWritable(instance);
       },
       onTrusted: () => {},
+      onTrimStep: (step) => hooks.onTrimStep?.(step, parts.process),
     });
     let last = member.phase;
     member.listen((status) => {
@@ -135,6 +141,8 @@ export async function createWorld(options: {
     store,
     checks,
     mutants,
+    hits: new Map(),
+    hooks,
     newId,
     findExecutor: (host, port) => executors.get(`${host}:${port}`) ?? null,
     findMember(clusterId, ordinal) {
