@@ -235,6 +235,11 @@ export const errors = {
     title: 'The primary is alive',
     todo: 'Ask for a switchover; or repeat with `force` if it must be given up.',
   },
+  LEFTOVER_NOT_SAVED: {
+    status: 409,
+    title: 'What only this member has could not be saved before it is filled anew',
+    todo: 'Make room on its volumes and rebuild it; or rebuild it with `force`, which gives that up.',
+  },
   LONG_TRANSACTION: {
     status: 409,
     title: 'A transaction on the primary has written for longer than the pause may last',

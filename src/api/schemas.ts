@@ -89,7 +89,13 @@ export const backupBody = z.strictObject({
   member: ordinal.optional().describe('Ordinal; a running replica with the least lag by default'),
 });
 
-export const memberActionBody = z.strictObject({ reason: reason.optional() });
+export const rebuildBody = z.strictObject({
+  reason: reason.optional(),
+  force: z
+    .boolean()
+    .optional()
+    .describe('Also when what only this member has cannot be saved as a tail before: that is then gone'),
+});
 
 const flag = z.enum(['true', 'false']).transform((text) => text === 'true');
 

@@ -196,6 +196,11 @@ export const commandSchema = z.discriminatedUnion('kind', [
        */
       z.object({ kind: z.literal('trim'), keep: z.string() }),
     ]),
+    /**
+     * Of a clone or backup: first keep as a tail what this member has beyond `keep`. When that fails: refused with
+     * LEFTOVER_NOT_SAVED if it is required, and nothing was changed but that mysqld ended.
+     */
+    save: z.object({ keep: z.string(), isRequired: z.boolean() }).optional(),
     /** A launch that was taken over held knows none yet, and a `start` would end the hold. */
     secrets: secrets.optional(),
   }),
@@ -347,8 +352,23 @@ export const statusSchema = z.object({
       cutAt: z.number().nullable(),
     })
     .nullish(),
-  /** What was cut off at rejoins by trimming and is kept on this member's volumes, oldest first. */
-  tails: z.array(z.object({ id: z.string(), gtidSet: z.string(), bytes: z.number(), at: z.number() })).optional(),
+  /** What only this member had, kept on its volumes when it was cut off or filled anew; oldest first. */
+  tails: z
+    .array(
+      z.object({
+        id: z.string(),
+        gtidSet: z.string(),
+        bytes: z.number(),
+        at: z.number(),
+        transactions: z.number().optional(),
+        /** cut: at a rejoin by trimming. rebuilt: before the member was filled anew. */
+        reason: z.enum(['cut', 'rebuilt']).optional(),
+        /** The volume that it lies on. */
+        place: z.enum(['data', 'backup']).optional(),
+        files: z.array(z.object({ name: z.string(), bytes: z.number() })).optional(),
+      }),
+    )
+    .optional(),
   /** The long work of a command: the last one, running or ended. */
   work: z
     .object({

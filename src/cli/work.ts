@@ -157,15 +157,22 @@ export const rebuild: Verb = {
   summary: "Fill a replica's data volume anew, from its own backup volume or from another member.",
   usage: 'NAME ORDINAL [options]',
   wordCount: 2,
-  options: { reason: { type: 'string' }, ...waitOptions },
-  help: { '--reason TEXT': 'why, for those who read it later', ...waitHelp },
+  options: { reason: { type: 'string' }, force: { type: 'boolean' }, ...waitOptions },
+  help: {
+    '--reason TEXT': 'why, for those who read it later',
+    '--force': 'also when what only this member has cannot be saved as a tail before: that is then gone',
+    ...waitHelp,
+  },
   examples: ['selvedge rebuild orders 2 --reason "disk was changed" --wait'],
   run: (context) => {
     const cluster = clusterPath(context.words[0]);
     const ordinal = parseOrdinal(context.words[1]);
     const reason = context.options.text('reason');
     return runWork(context, {
-      start: { path: `${cluster}/members/${ordinal}/rebuild`, body: reason === undefined ? {} : { reason } },
+      start: {
+        path: `${cluster}/members/${ordinal}/rebuild`,
+        body: { ...(reason === undefined ? {} : { reason }), ...(context.options.has('force') ? { force: true } : {}) },
+      },
       look: (id) => `${cluster}/rebuilds/${id}`,
       schema: rebuildView,
       describe: ({ state, way }) => `rebuild of member ${ordinal}: ${state}${way ? ` by ${way}` : ''}`,

@@ -10,7 +10,6 @@ import {
   formatGtidSet,
   isGtidSetEmpty,
   isGtidSubset,
-  ownGtidTag,
   parseGtidSet,
   subtractGtidSets,
   unionGtidSets,
@@ -22,12 +21,12 @@ import { findMemberEvent } from '../store/events.ts';
 import { type Context, emit } from './context.ts';
 import { type ClusterView, gatherMember, isInPlace, isRunning, type MemberView, primaryOf } from './gather.ts';
 import { openRebuildFor } from './rebuild-actors.ts';
-import { lowerAcknowledgements } from './voter-actor.ts';
+import { issuedBy } from './trimming.ts';
+import { ackFlushFor, lowerAcknowledgements } from './voter-actor.ts';
 import { lookUntil } from './wakes.ts';
 
 const followTimeoutMs = 15_000;
 const promoteTimeoutMs = 30_000;
-const gtidMax = 2n ** 63n - 2n;
 const fenceTimeoutMs = 10_000;
 /** Longer than the pause between two statuses. */
 const errantAfterMs = 1500;
@@ -47,7 +46,7 @@ export function compareWithPrimary(
   primary: Pick<Status, 'gtidExecuted' | 'gtidPurged' | 'serverUuid'>,
 ): Comparison {
   const own = unionGtidSets(parseGtidSet(member.gtidExecuted), parseGtidSet(member.gtidReceived));
-  const issued = parseGtidSet(`${primary.serverUuid}:1-${gtidMax}:${ownGtidTag}:1-${gtidMax}`);
+  const issued = parseGtidSet(issuedBy(primary.serverUuid));
   const errant = subtractGtidSets(own, unionGtidSets(parseGtidSet(primary.gtidExecuted), issued));
   if (!isGtidSetEmpty(errant)) return { kind: 'errant', gtids: formatGtidSet(errant) };
   const missingPurged = subtractGtidSets(parseGtidSet(primary.gtidPurged), own);

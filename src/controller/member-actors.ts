@@ -150,6 +150,9 @@ async function startInstance(context: Context, { input, signal }: Run<void>): Pr
     }
     if (instance === 'starting' || instance === 'rebuilding') return undefined;
     if (instance !== 'none' && view.rebuilds.some((rebuild) => rebuild.ordinal === ordinal)) return undefined;
+    if (instance === 'failed' && reason?.code === 'LEFTOVER_NOT_SAVED') {
+      throw new Refusal('LEFTOVER_NOT_SAVED', reason.message);
+    }
     if (instance === 'failed' && (await isRefillNeeded(context, view, self))) return undefined;
     if (isLeftBehind(view, self)) return rejoinHeld(context, view, self);
     if (await mustWaitForFailover(context, view, self)) return undefined;

@@ -17,6 +17,7 @@ import {
   findKeep,
   isLeftBehind,
   isPassing,
+  issuedBy,
   isTrimHopeless,
   isUndecided,
   trimFailedWay,
@@ -27,6 +28,8 @@ import { lookUntil } from './wakes.ts';
 /** Automatic rebuilds of one member within an hour; past it a person has to look. */
 const budget = { count: 3, withinMs: 3600_000 } as const;
 const maxAttempts = 5;
+/** Refused again each time, until a person has done something. */
+const hopeless: ReadonlySet<string> = new Set(['IS_PRIMARY', 'NO_PRIMARY', 'LEFTOVER_NOT_SAVED']);
 /** A change of the primary excuses a try that failed until so long after its end: the longest wait within a try. */
 const excusedMs = 120_000;
 
@@ -200,6 +203,7 @@ async function fill(context: Context, { input, signal }: { input: RebuildInput; 
         serverUuid: rebuild.serverUuid,
         serverId: rebuild.serverId,
         from,
+        ...(from.kind === 'trim' ? {} : { save: saveFirst(view, rebuild, self) }),
         secrets: await context.memberSecrets(await readClusterSecrets(context.store, view.cluster.id), {
           commonName: `${view.cluster.name}-${self.ordinal}`,
           ip: self.bundle.ip,
@@ -232,6 +236,17 @@ function nameTry({ id, attempts }: RebuildRow, work: NonNullable<MemberView['sta
   const known = work?.commandId ?? '';
   if (known !== name && !known.startsWith(`${name}.`)) return name;
   return work?.outcome === 'failed' ? `${name}.${Number(known.slice(name.length + 1)) + 1}` : known;
+}
+
+/** In these states of the data nobody knows what can still be read: it is tried, and not insisted on. */
+const damaged: ReadonlySet<string> = new Set(['DATA_DIR_DAMAGED', 'INCARNATION_MISMATCH', 'REBUILD_UNFINISHED']);
+
+/** What only this member has is saved first. What the primary itself has issued is never only here. */
+function saveFirst(view: ClusterView, { isForced }: RebuildRow, self: MemberView) {
+  const { gtidExecuted = '', serverUuid } = primaryOf(view)?.status ?? {};
+  const issued = serverUuid ? [issuedBy(serverUuid)] : [];
+  const isDamaged = damaged.has(self.status?.reason?.code ?? '');
+  return { keep: [gtidExecuted, ...issued].filter((set) => set !== '').join(','), isRequired: !isForced && !isDamaged };
 }
 
 /** Null: what to trim to is not known now. */
@@ -289,7 +304,7 @@ async function fail(context: Context, input: RebuildInput & { readonly error: un
     return;
   }
   const attempts = rebuild.attempts + 1;
-  const isHopeless = error instanceof Refusal && (error.code === 'IS_PRIMARY' || error.code === 'NO_PRIMARY');
+  const isHopeless = error instanceof Refusal && hopeless.has(error.code);
   if (attempts < maxAttempts && !isHopeless) {
     const way = rebuild.way === trimWay && isTrimHopeless(error) ? trimFailedWay : null;
     await setRebuild(context.store, context.leader, rebuild.id, { way, attempts });

@@ -4,7 +4,7 @@
  * another way comes only when that fails.
  */
 import type { Status } from '../channel/protocol.ts';
-import { isGtidSubset } from '../cluster/gtid-set.ts';
+import { isGtidSubset, ownGtidTag } from '../cluster/gtid-set.ts';
 import { readSet } from '../cluster/voters.ts';
 import { Refusal } from '../errors.ts';
 import type { RebuildRow } from '../store/rows.ts';
@@ -44,6 +44,13 @@ export function findKeep({ cluster }: ClusterView, primary: MemberView | null): 
   const base = readSet(cluster.rule?.base ?? '');
   const executed = readSet(status.gtidExecuted);
   return base && executed && isGtidSubset(base, executed) ? status.gtidExecuted : null;
+}
+
+const gtidMax = 2n ** 63n - 2n;
+
+/** All GTIDs that a server can ever issue, ours with their tag too. */
+export function issuedBy(serverUuid: string): string {
+  return `${serverUuid}:1-${gtidMax}:${ownGtidTag}:1-${gtidMax}`;
 }
 
 /** What a rebuild that trimmed tells: `before` is the incarnation that ended. */

@@ -20,6 +20,7 @@ import { copyBackup } from './copy-backup.ts';
 import { renameDurable } from './durable.ts';
 import { requireNoneDying } from './dying.ts';
 import { openSession, startInstance } from './instance.ts';
+import { saveLeftover } from './leftover.ts';
 import { bringUp, enterRunning, forgetInstance } from './lifecycle.ts';
 import { beginWork, endVerification, requireIdle, tellDone, type WorkHandle } from './long-work.ts';
 import { findManifest, type Manifest, placeOf, readFiles } from './manifest.ts';
@@ -57,11 +58,12 @@ export async function rebuild(context: MemberContext, command: Rebuild): Promise
   }
   const from = command.from.kind === 'backup' ? await findBackup(context, backup, command.from.backupId) : null;
   const running = context.process;
+  const received = command.save ? await readReceived(context) : '';
   forgetInstance(context);
   context.following = null;
   setPhase(context, 'rebuilding');
   if (running) await killAndReap(running, context.clock);
-  return beginWork(context, what, (work) => run(context, command, { data, from, work }));
+  return beginWork(context, what, (work) => run(context, command, { data, from, work, received }));
 }
 
 interface FoundBackup {
@@ -89,12 +91,36 @@ interface RunOptions {
   readonly data: Volume;
   readonly from: FoundBackup | null;
   readonly work: WorkHandle;
+  /** GTIDs that the receiver had when mysqld still ran; '' when it did not. */
+  readonly received: string;
+}
+
+async function readReceived({ instance }: MemberContext): Promise<string> {
+  if (!instance) return '';
+  return (await readReplication(instance.admin).catch(() => null))?.received ?? '';
+}
+
+/** Once, while the data directory is whole: what is half gone was saved before. */
+async function saveFirst(context: MemberContext, command: Rebuild, { work, received }: RunOptions): Promise<void> {
+  const { save } = command;
+  if (!save || context.marker?.fill !== 'filled') return;
+  work.step('saving what only this member has');
+  try {
+    await saveLeftover(context, { keep: save.keep, received, signal: work.signal });
+  } catch (error) {
+    work.signal.throwIfAborted();
+    context.log.warn({ err: error, isRequired: save.isRequired }, 'what only this member has could not be saved');
+    if (!save.isRequired) return;
+    const message = error instanceof Error ? error.message : String(error);
+    throw new Refusal('LEFTOVER_NOT_SAVED', `what only this member has could not be saved: ${message}`);
+  }
 }
 
 async function run(context: MemberContext, command: Rebuild, options: RunOptions): Promise<void> {
   const { data, from, work } = options;
   const { paths } = context;
   try {
+    await saveFirst(context, command, options);
     work.step('clearing');
     context.marker = await mark(context, data, { ...command, fill: 'rebuilding' });
     const { leaderToken, epoch } = command;

@@ -1,17 +1,19 @@
 /**
- * Tails: what a crashed primary had logged and nobody acknowledged, kept for people before it is cut off.
- * `tails/<id>/` on the backup volume, on the data volume when there is none: `tail.binlog` (a binary log that
- * mysqlbinlog reads), `tail.sql` (the same as text, with rows), `manifest.json` last. Never removed by us.
+ * Tails: what only this member had, kept for people before it is cut off or filled anew. `tails/<id>/` on the backup
+ * volume, on the data volume when there is none: `tail.binlog` (a binary log that mysqlbinlog reads; `tail-2.binlog`
+ * and so on when it stood in several), `tail.sql` (the same as text, with rows), relay logs as they were when some of it
+ * was only received, `manifest.json` last. How long they are kept: tail-retention.ts.
  */
 import { constants } from 'node:fs';
-import { type FileHandle, open, readdir, rm } from 'node:fs/promises';
+import { type FileHandle, open, readdir, rm, stat, statfs } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { decodeRows, type Tail } from '../mysql/binlog.ts';
+import type { LogPart } from '../mysql/lacking.ts';
 import { isMissing, makeDirectory, readIfThere, renameDurable, syncDirectory, writeDurable } from './durable.ts';
 import { hashFile } from './manifest.ts';
 import type { MemberContext, TailEntry } from './member-context.ts';
-import type { Volume } from './volumes.ts';
+import { measureVolume, type Volume } from './volumes.ts';
 
 const COPY_BYTES = 1024 * 1024;
 /** Of text; the binary log beside it is whole in any case. */
@@ -40,55 +42,71 @@ const manifestSchema = z.object({
   bytes: z.number(),
   at: z.number(),
   isTextWhole: z.boolean(),
+  /** Absent: it was cut off. */
+  reason: z.enum(['cut', 'rebuilt']).optional(),
   files: z.array(file),
 });
 
 type FoundTail = Extract<Tail, { kind: 'tail' }>;
+type Manifest = z.infer<typeof manifestSchema>;
+
+/** What is to be kept, under an id of its own. */
+export interface Leftover {
+  readonly id: string;
+  readonly parts: readonly LogPart[];
+  /** Relay logs, whole. */
+  readonly wholeFiles: readonly string[];
+  readonly about: Pick<Manifest, 'gtidSet' | 'transactions' | 'binaryLog' | 'position' | 'bytes' | 'reason'>;
+}
 
 /**
  * Saves the tail under the incarnation's id, durable. A full backup volume is no reason to lose it: then it goes beside
  * the data. Throws when it can be kept nowhere; nothing of the binary log was changed then.
  */
 export async function saveTail(context: MemberContext, tail: FoundTail, signal: AbortSignal): Promise<void> {
+  const { path, headBytes, position, bytes, gtidSet, transactions } = tail;
+  const parts = [{ path, headBytes, ranges: [{ start: position, end: position + bytes }] }];
+  const about = { gtidSet, transactions, binaryLog: basename(path), position, bytes, reason: 'cut' } as const;
+  await saveAnywhere(context, { id: context.marker!.incarnation, parts, wholeFiles: [], about }, signal);
+}
+
+/** As `saveTail`, of anything. */
+export async function saveAnywhere(context: MemberContext, leftover: Leftover, signal: AbortSignal): Promise<void> {
   const { data, backup } = context.volumes!;
-  const id = context.marker!.incarnation;
   if (backup && context.backupMarker) {
     try {
-      return await saveTo(context, backup, { id, tail, signal });
+      return await saveTo(context, backup, leftover, signal);
     } catch (error) {
       signal.throwIfAborted();
       context.log.warn({ err: error }, 'the tail cannot be kept on the backup volume: it goes beside the data');
     }
   }
-  await saveTo(context, data, { id, tail, signal });
+  await saveTo(context, data, leftover, signal);
 }
 
-interface Save {
-  readonly id: string;
-  readonly tail: FoundTail;
-  readonly signal: AbortSignal;
-}
-
-async function saveTo(context: MemberContext, volume: Volume, { id, tail, signal }: Save): Promise<void> {
+async function saveTo(context: MemberContext, volume: Volume, leftover: Leftover, signal: AbortSignal): Promise<void> {
+  const { id, parts, wholeFiles, about } = leftover;
+  await requireRoomFor(volume, leftover);
   const final = join(volume.path, 'tails', id);
   const partial = `${final}${PARTIAL}`;
   await makeDirectory(join(volume.path, 'tails'));
   await rm(partial, { recursive: true, force: true });
   await makeDirectory(partial);
   try {
-    const raw = join(partial, 'tail.binlog');
-    await copyTail(tail, raw, signal);
-    const isTextWhole = await writeText(context, raw, join(partial, 'tail.sql'), signal);
+    const names = parts.map((_, index) => (index === 0 ? 'tail.binlog' : `tail-${index + 1}.binlog`));
+    for (const [index, part] of parts.entries()) await copyPart(part, join(partial, names[index]!), signal);
+    for (const path of wholeFiles) await copyWhole(path, join(partial, basename(path)), signal);
+    const raws = names.map((name) => join(partial, name));
+    const isTextWhole = await writeText(context, raws, join(partial, 'tail.sql'), signal);
     const files = [];
-    for (const name of ['tail.binlog', 'tail.sql']) {
+    for (const name of [...names, 'tail.sql', ...wholeFiles.map((path) => basename(path))]) {
       files.push({ name, ...(await hashFile(join(partial, name), signal)) });
     }
     const { installation, cluster, clusterName, ordinal } = context.plan;
     const { incarnation, serverUuid } = context.marker!;
-    const { gtidSet, transactions, position, bytes } = tail;
-    const manifest: z.infer<typeof manifestSchema> = {
+    const manifest: Manifest = {
       ...{ version: 1, id, installation, cluster, clusterName, ordinal, incarnation, serverUuid },
-      ...{ epoch: context.state.get().epoch, gtidSet, transactions, binaryLog: basename(tail.path), position, bytes },
+      ...{ epoch: context.state.get().epoch, ...about },
       ...{ at: context.clock.now(), isTextWhole, files },
     };
     await writeDurable(join(partial, 'manifest.json'), `${JSON.stringify(manifest, null, 2)}\n`);
@@ -100,13 +118,35 @@ async function saveTo(context: MemberContext, volume: Volume, { id, tail, signal
   }
 }
 
-/** The head of the log (format description, previous GTIDs) and the tail, as one binary log. */
-async function copyTail(tail: FoundTail, target: string, signal: AbortSignal): Promise<void> {
-  await using from = await open(tail.path, 'r');
+/** What stays free on a volume beside what is saved. */
+const ROOM_BYTES = 32 * 1024 * 1024;
+
+/** Before anything is written: a volume that is filled to the brim helps nobody. The text is bounded by its limit. */
+async function requireRoomFor(volume: Volume, { parts, wholeFiles }: Leftover): Promise<void> {
+  const ofParts = parts.map(({ headBytes, ranges }) =>
+    ranges.reduce((sum, { start, end }) => sum + end - start, headBytes),
+  );
+  const ofFiles = await Promise.all(wholeFiles.map(async (path) => (await stat(path)).size));
+  const rawBytes = [...ofParts, ...ofFiles].reduce((sum, bytes) => sum + bytes, 0);
+  const neededBytes = rawBytes + Math.min(MAX_TEXT_BYTES, rawBytes * 4);
+  const [{ totalMb, usedMb }, fs] = await Promise.all([measureVolume(volume), statfs(volume.path)]);
+  const freeBytes = Math.min((totalMb - usedMb) * 1024 * 1024, fs.bavail * fs.bsize) - ROOM_BYTES;
+  if (neededBytes > freeBytes)
+    throw new Error(`${neededBytes} bytes are needed, and ${Math.max(0, freeBytes)} are free`);
+}
+
+/** The head of the log (format description, previous GTIDs) and the parts, as one binary log. */
+async function copyPart({ path, headBytes, ranges }: LogPart, target: string, signal: AbortSignal): Promise<void> {
+  await using from = await open(path, 'r');
   await using to = await open(target, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
-  await copyRange(from, to, { start: 0, end: tail.headBytes, signal });
-  await copyRange(from, to, { start: tail.position, end: tail.position + tail.bytes, signal });
+  await copyRange(from, to, { start: 0, end: headBytes, signal });
+  for (const range of ranges) await copyRange(from, to, { ...range, signal });
   await to.sync();
+}
+
+async function copyWhole(path: string, target: string, signal: AbortSignal): Promise<void> {
+  const { size } = await stat(path);
+  await copyPart({ path, headBytes: 0, ranges: [{ start: 0, end: size }] }, target, signal);
 }
 
 async function copyRange(
@@ -125,7 +165,12 @@ async function copyRange(
 }
 
 /** False when the text was cut at its limit. */
-async function writeText(context: MemberContext, raw: string, target: string, signal: AbortSignal): Promise<boolean> {
+async function writeText(
+  context: MemberContext,
+  raws: readonly string[],
+  target: string,
+  signal: AbortSignal,
+): Promise<boolean> {
   const distribution = await context.findDistribution();
   await using to = await open(target, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
   const full = new Error('the text is long enough');
@@ -140,17 +185,20 @@ async function writeText(context: MemberContext, raw: string, target: string, si
   };
   let isWhole = true;
   const options = { distribution, clock: context.clock, signal, timeoutMs: DECODE_TIMEOUT_MS };
-  await decodeRows(raw, options, (line) => {
+  const take = (line: string) => {
     const text = Buffer.from(`${line}\n`, 'latin1');
     bytes += text.length;
     if (bytes > MAX_TEXT_BYTES) throw full;
     buffered.push(text);
     if (buffered.length >= 1000) flush();
-  }).catch((error: unknown) => {
+  };
+  try {
+    for (const raw of raws) await decodeRows(raw, options, take);
+  } catch (error) {
     if (error !== full) throw error;
     isWhole = false;
-    buffered.push(Buffer.from('# the text is cut here; tail.binlog is whole\n'));
-  });
+    buffered.push(Buffer.from('# the text is cut here; the binary logs are whole\n'));
+  }
   flush();
   await last;
   await to.sync();
@@ -160,7 +208,8 @@ async function writeText(context: MemberContext, raw: string, target: string, si
 /** Tails on both volumes, oldest first, at most the newest twenty. What cannot be read is passed over. */
 export async function refreshTails(context: MemberContext): Promise<void> {
   const found: TailEntry[] = [];
-  for (const volume of [context.volumes?.data, context.volumes?.backup]) {
+  for (const place of ['data', 'backup'] as const) {
+    const volume = context.volumes?.[place];
     if (!volume) continue;
     const root = join(volume.path, 'tails');
     const names = await readdir(root).catch((error: unknown) => {
@@ -171,13 +220,13 @@ export async function refreshTails(context: MemberContext): Promise<void> {
       if (name.endsWith(PARTIAL)) continue;
       const text = await readIfThere(join(root, name, 'manifest.json')).catch(() => null);
       const manifest = text === null ? null : parseManifest(text);
-      if (manifest?.id === name) found.push(pick(manifest));
+      if (manifest?.id === name) found.push(pick(manifest, place));
     }
   }
   context.tails = found.sort((a, b) => a.at - b.at).slice(-MAX_LISTED);
 }
 
-function parseManifest(text: string): z.infer<typeof manifestSchema> | null {
+function parseManifest(text: string): Manifest | null {
   try {
     return manifestSchema.parse(JSON.parse(text));
   } catch {
@@ -185,8 +234,10 @@ function parseManifest(text: string): z.infer<typeof manifestSchema> | null {
   }
 }
 
-function pick({ id, gtidSet, bytes, at }: z.infer<typeof manifestSchema>): TailEntry {
-  return { id, gtidSet, bytes, at };
+function pick(manifest: Manifest, place: 'data' | 'backup'): TailEntry {
+  const { id, gtidSet, bytes, at, transactions, reason = 'cut' } = manifest;
+  const files = manifest.files.map((one) => ({ name: one.name, bytes: one.bytes }));
+  return { id, gtidSet, bytes, at, transactions, reason, place, files };
 }
 
 /** Cuts the log and flushes it and its directory. Twice is the same. */

@@ -20,6 +20,7 @@ const rebuildRow: z.ZodType<RebuildRow> = z.object({
   attempts: z.number(),
   startedAt: z.number(),
   endedAt: z.number().nullable(),
+  isForced: z.number().transform((flag) => flag !== 0),
   code: z.string().nullable(),
   message: z.string().nullable(),
 });
@@ -33,6 +34,8 @@ export interface NewRebuild {
   /** Of the new filling, fresh: a member that lost history and kept its server_uuid would issue the same GTIDs again. */
   readonly incarnation: string;
   readonly serverUuid: string;
+  /** Also when what only the member has cannot be saved before. */
+  readonly isForced?: boolean;
   /** Given by the controller, not by a person's request. */
   readonly leader?: Leader;
 }
@@ -54,8 +57,8 @@ export function openRebuild(store: Store, input: NewRebuild): Promise<RebuildRow
     run(
       store,
       `INSERT INTO rebuild (id, cluster_id, ordinal, open_key, state, reason, requested_by, incarnation, server_uuid,
-         server_id, attempts, started_at)
-       VALUES (?, ?, ?, ?, 'open', ?, ?, ?, ?, ?, 0, ?)`,
+         server_id, attempts, is_forced, started_at)
+       VALUES (?, ?, ?, ?, 'open', ?, ?, ?, ?, ?, 0, ?, ?)`,
       id,
       clusterId,
       ordinal,
@@ -65,6 +68,7 @@ export function openRebuild(store: Store, input: NewRebuild): Promise<RebuildRow
       input.incarnation,
       input.serverUuid,
       takeNumbers(store, 'server_id', 1),
+      input.isForced ? 1 : 0,
       store.clock.now(),
     );
     return get(store, id);

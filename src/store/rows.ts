@@ -215,6 +215,8 @@ export interface RebuildRow {
   readonly incarnation: string;
   readonly serverUuid: string;
   readonly serverId: number;
+  /** A person gives up what only this member has when it cannot be saved. */
+  readonly isForced: boolean;
   /** `backup:<id>` or `clone:<donor ordinal>`; null until chosen. */
   readonly way: string | null;
   /** Times that the way was tried; bounded. */

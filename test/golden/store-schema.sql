@@ -166,7 +166,7 @@ CREATE TABLE rebuild (
   started_at BIGINT NOT NULL,
   ended_at BIGINT NULL,
   code VARCHAR(64) NULL,
-  message TEXT NULL,
+  message TEXT NULL, is_forced INTEGER NOT NULL DEFAULT 0,
   FOREIGN KEY (cluster_id, ordinal) REFERENCES member (cluster_id, ordinal)
 );
 

@@ -15,7 +15,7 @@ export function addMemberRoutes(app: App, deps: ApiDeps): void {
       tags: ['members'],
       summary: "Fill the member's data volume anew, from its own backup volume or from another member",
       params: schemas.memberParams,
-      body: schemas.memberActionBody.nullish(),
+      body: schemas.rebuildBody.nullish(),
       querystring: schemas.noQuery,
       response: { 202: schemas.rebuildView },
     },
@@ -34,6 +34,7 @@ export function addMemberRoutes(app: App, deps: ApiDeps): void {
         requestedBy: request.requestedBy,
         incarnation: deps.newId(),
         serverUuid: deps.newId(),
+        isForced: request.body?.force ?? false,
       });
       deps.wake(cluster.id);
       void reply.header('location', `/v1/clusters/${cluster.name}/rebuilds/${row.id}`);
