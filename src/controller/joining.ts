@@ -22,7 +22,7 @@ import { type Context, emit } from './context.ts';
 import { type ClusterView, gatherMember, isInPlace, isRunning, type MemberView, primaryOf } from './gather.ts';
 import { openRebuildFor } from './rebuild-actors.ts';
 import { issuedBy } from './trimming.ts';
-import { ackFlushFor, lowerAcknowledgements } from './voter-actor.ts';
+import { lowerAcknowledgements } from './voter-actor.ts';
 import { lookUntil } from './wakes.ts';
 
 const followTimeoutMs = 15_000;
