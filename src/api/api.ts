@@ -24,6 +24,7 @@ import { addClusterChanges, addClusterRoutes, addEndpointRoutes } from './routes
 import { addFailoverRoutes } from './routes/failovers.ts';
 import { addMemberRoutes } from './routes/members.ts';
 import { addEventRoutes, addHealthRoutes, addOperationRoutes } from './routes/operations.ts';
+import { addRecoveryWindowRoutes } from './routes/recovery-window.ts';
 import { addTailRoutes } from './routes/tails.ts';
 import { problemView } from './schemas.ts';
 import { createStreams } from './streams.ts';
@@ -70,6 +71,7 @@ export function createApi(deps: ApiDeps): FastifyInstance {
     addBackupPolicyRoutes(routes, deps);
     addVerificationRoutes(routes, deps);
     addMemberRoutes(routes, deps);
+    addRecoveryWindowRoutes(routes, deps);
     addTailRoutes(routes, deps);
     addEventRoutes(routes, deps, streams);
     addOperationRoutes(routes, deps);

@@ -118,6 +118,36 @@ export interface LiveRehearsal {
   readonly couldLose: number;
 }
 
+/** What of an archive of binary logs is on one member's backup volume. Times are UTC milliseconds. */
+export interface LiveArchive {
+  readonly spans: readonly {
+    readonly serverUuid: string;
+    readonly fromGtids: string;
+    readonly gtidSet: string;
+    readonly firstAt: number | null;
+    readonly lastAt: number | null;
+  }[];
+  readonly bytes: number;
+  readonly pendingBytes: number;
+  readonly archivedAt: number | null;
+  readonly error: { readonly code: string; readonly message: string } | null;
+}
+
+/** To which moments a cluster can be restored. */
+export interface LiveRecoveryWindow {
+  readonly from: number | null;
+  readonly backupId: string | null;
+  readonly to: number | null;
+  readonly rpoMs: number;
+  readonly missing: string;
+  readonly gap: string;
+  readonly members: readonly {
+    readonly ordinal: number;
+    readonly archive: LiveArchive | null;
+    readonly isWrittenOff: boolean;
+  }[];
+}
+
 export interface LiveView {
   /** Subscribed to a Mesos master and leading. */
   isConnected(): boolean;
@@ -128,6 +158,8 @@ export interface LiveView {
   /** null for a cluster that the controller has not looked at yet. */
   state(clusterId: string): LiveState | null;
   member(clusterId: string, ordinal: number): LiveMember | null;
+  /** null without backup volumes, or for a cluster that the controller has not looked at yet. */
+  recoveryWindow(clusterId: string): LiveRecoveryWindow | null;
   offers(): readonly LiveOffer[];
   /** Where the members would go now; nothing is reserved. */
   place(spec: ClusterSpec): DryRun;

@@ -9,6 +9,7 @@ import { processIo } from './process-io.ts';
 import { set } from './set.ts';
 import { clean } from './tables.ts';
 import { helpOf, parseVerb, type Verb } from './verb.ts';
+import { window } from './window.ts';
 import { backup, backups, failover, rebuild, switchover } from './work.ts';
 
 const verbs: readonly Verb[] = [
@@ -20,6 +21,7 @@ const verbs: readonly Verb[] = [
   switchover,
   backup,
   backups,
+  window,
   rebuild,
   set,
   rm,

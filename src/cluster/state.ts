@@ -12,6 +12,7 @@
  *
  * Conditions stand beside the state, at most one of a type; that it is there means that it holds.
  */
+import type { ArchiveTrouble } from './archive-troubles.ts';
 import type { BackupTrouble } from './backup-troubles.ts';
 import type { ClusterSpec, ClusterState, Condition, MemberRole, VoterRule } from './types.ts';
 import { acknowledgements } from './voters.ts';
@@ -34,7 +35,14 @@ export interface MemberFacts {
 }
 
 export interface Trouble {
-  readonly code: 'ReceiverError' | 'ApplierError' | 'ApplierStuck' | 'VolumeFilling' | 'NotAnswering' | 'NotReached';
+  readonly code:
+    | 'WillBeRebuilt'
+    | 'ReceiverError'
+    | 'ApplierError'
+    | 'ApplierStuck'
+    | 'VolumeFilling'
+    | 'NotAnswering'
+    | 'NotReached';
   readonly message: string;
 }
 
@@ -70,6 +78,8 @@ export interface StateFacts {
   readonly previous: readonly Pick<Condition, 'type' | 'since'>[];
   /** UTC milliseconds. */
   readonly now: number;
+  /** At most one of a type. */
+  readonly archiveTroubles?: readonly ArchiveTrouble[];
 }
 
 export const conditionTypes = [
@@ -88,6 +98,8 @@ export const conditionTypes = [
   'BackupBad',
   'BackupNoSpace',
   'BackupUnverified',
+  'ArchiveBehind',
+  'ArchiveGap',
   'AutomationOff',
   'FailoverCooldown',
   'Deleting',
@@ -109,6 +121,7 @@ export function deriveState(facts: StateFacts): { state: ClusterState; condition
   }
   addPrimaryConditions(facts, state, add);
   addMemberConditions(facts, state, add);
+  for (const { type, reason, message } of facts.archiveTroubles ?? []) add(type, reason, message);
   for (const { type, reason, message } of facts.backupTroubles ?? []) add(type, reason, message);
   return { state, conditions };
 }

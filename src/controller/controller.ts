@@ -14,6 +14,7 @@ import { listClusters } from '../store/clusters.ts';
 import { isLeading, setFrameworkId } from '../store/leadership.ts';
 import type { BundleRow, ClusterSecrets, Leader } from '../store/rows.ts';
 import type { Store } from '../store/store.ts';
+import { type Archives, createArchives } from './archives.ts';
 import { createAudits } from './audit.ts';
 import { type Context, type ExecutorCommand, emit, type FrameworkIdentity } from './context.ts';
 import { createExecutors, type ExecutorAddress, type ExecutorClient } from './executors.ts';
@@ -70,6 +71,8 @@ export interface Controller {
   verdict(clusterId: string): Verdict | null;
   /** What the durability audit found in this epoch; null when it holds. */
   audit(clusterId: string): string | null;
+  /** What the archives of binary logs cover. */
+  readonly archives: Pick<Archives, 'window' | 'willBeRebuilt'>;
   /** What a change of the primary would do now; null before the first tick of the cluster. */
   plan(clusterId: string, request: PlanRequest): Plan | null;
   /** Keys of the machines that run now. */
@@ -129,6 +132,7 @@ export function createController(options: ControllerOptions): Controller {
   };
   const reservations = createReservations(context);
   const audits = createAudits(context);
+  const archives = createArchives(context);
   const reconciler = createReconciler(context);
 
   /** Facts are recorded one after the other, in the order in which Mesos told them. */
@@ -199,6 +203,7 @@ export function createController(options: ControllerOptions): Controller {
       const onView = (view: ClusterView) => {
         views.set(id, view);
         audits.look(view);
+        archives.look(view);
         for (const listener of listeners) listener(view);
       };
       loops.set(id, startLoop(context, id, onView));
@@ -262,6 +267,7 @@ export function createController(options: ControllerOptions): Controller {
     orphans: () => reservations.orphans(),
     verdict,
     audit: (clusterId) => audits.finding(clusterId),
+    archives,
     plan(clusterId, request) {
       const view = views.get(clusterId);
       if (!view) return null;

@@ -1,6 +1,7 @@
 /** What the API shows of the controller's memory, in the API's words. Answers at once, from the last tick's facts. */
 import type { DryRun, LiveMember, LiveOffer, LiveState, LiveView, LiveWork } from '../api/live.ts';
 import type { Status } from '../channel/protocol.ts';
+import { findArchiveTroubles } from '../cluster/archive-troubles.ts';
 import { findBackupTroubles } from '../cluster/backup-troubles.ts';
 import { chooseAgent, couldEverFit } from '../cluster/choose-agent.ts';
 import { withoutBundle } from '../cluster/placement.ts';
@@ -47,6 +48,7 @@ export function createLiveView(options: {
       const member = controller.view(clusterId)?.members.find((one) => one.ordinal === ordinal);
       return member ? liveMember(member) : null;
     },
+    recoveryWindow: (clusterId) => controller.archives.window(clusterId),
     offers: () => controller.market.recent().map(liveOffer),
     place: (spec) => place(controller, spec),
     subscribe: (listener) => controller.onView((view) => listener({ clusterId: view.cluster.id, kind: 'cluster' })),
@@ -89,6 +91,7 @@ function factsOf(
     isAutomationOff: !isAutomationOn(cluster, at),
     cooldownUntil: cluster.cooldownUntil,
     durabilityBroken: controller.audit(cluster.id),
+    archiveTroubles: archiveTroublesOf(controller, view, at),
     backupTroubles: findBackupTroubles({
       backups: view.kept.filter((row) => row.state === 'complete'),
       newest: view.newestBackups,
@@ -98,6 +101,18 @@ function factsOf(
     previous,
     now: at,
   };
+}
+
+function archiveTroublesOf({ archives }: Controller, { cluster }: ClusterView, now: number) {
+  const window = archives.window(cluster.id);
+  if (!window || cluster.epoch === 0) return [];
+  const members = window.members.map(({ ordinal, archive, logs }) => ({
+    ordinal,
+    error: archive?.error ?? null,
+    isBehind: logs?.behindSince != null,
+    cutAt: logs?.cutAt ?? null,
+  }));
+  return findArchiveTroubles({ ...window, members, now });
 }
 
 function memberFacts(
@@ -115,9 +130,18 @@ function memberFacts(
     isInitialised: member.member.initialisedAt !== null,
     waitingForResources: member.isLive || isPlaced ? null : whyNotPlaced(controller, view.cluster.id, ordinal),
     refusal: status?.instance === 'failed' && status.reason ? status.reason : null,
-    troubles: [...troublesOf(view, member), ...fillingOf(view, member, filling)],
+    troubles: [
+      ...troublesOf(view, member),
+      ...fillingOf(view, member, filling),
+      ...(controller.archives.willBeRebuilt(view, ordinal) ? [willBeRebuilt] : []),
+    ],
   };
 }
+
+const willBeRebuilt: Trouble = {
+  code: 'WillBeRebuilt',
+  message: 'it was away for too long: binary logs that it needs are not kept any more, it will be rebuilt',
+};
 
 function troublesOf({ cluster }: ClusterView, { status, ordinal, isLive, isConnected, launch }: MemberView): Trouble[] {
   if (isLive && !isConnected && launch?.taskState === 'TASK_RUNNING') {

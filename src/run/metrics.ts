@@ -78,6 +78,27 @@ export function createMetrics(options: {
         each((member) => member.status?.volumes.backup?.usedMb ?? null),
       ),
       metric(
+        'selvedge_archive_rpo_seconds',
+        'gauge',
+        'Age of the oldest acknowledged transaction that is in no archive.',
+        views.flatMap(({ cluster }) => {
+          const window = controller.archives.window(cluster.id);
+          return window ? [[{ cluster: cluster.name }, window.rpoMs / 1000] as const] : [];
+        }),
+      ),
+      metric(
+        'selvedge_archive_pending_bytes',
+        'gauge',
+        "Of the member's binary logs, not durable in its archive yet.",
+        each((member) => member.status?.archive?.pendingBytes ?? null),
+      ),
+      metric(
+        'selvedge_archive_bytes',
+        'gauge',
+        'Of archived binary logs on the backup volume.',
+        each((member) => member.status?.archive?.bytes ?? null),
+      ),
+      metric(
         'selvedge_failover_ready',
         'gauge',
         '1 while somebody would follow if the primary died now.',

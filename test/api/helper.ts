@@ -3,7 +3,16 @@ import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
 import { createApi } from '../../src/api/api.ts';
 import type { Auth, Role } from '../../src/api/auth.ts';
-import type { ChangePlan, DryRun, LiveChange, LiveMember, LiveOffer, LiveState, LiveView } from '../../src/api/live.ts';
+import type {
+  ChangePlan,
+  DryRun,
+  LiveChange,
+  LiveMember,
+  LiveOffer,
+  LiveRecoveryWindow,
+  LiveState,
+  LiveView,
+} from '../../src/api/live.ts';
 import { realClock } from '../../src/clock.ts';
 import { insertBundle } from '../../src/store/bundles.ts';
 import { commitPrimary, setActivated } from '../../src/store/clusters.ts';
@@ -29,6 +38,8 @@ export class FakeLive implements LiveView {
   changePlan: ChangePlan | null = null;
   plan = () => this.changePlan;
   rehearsal = () => null;
+  readonly windows = new Map<string, LiveRecoveryWindow>();
+  recoveryWindow = (clusterId: string) => this.windows.get(clusterId) ?? null;
   metrics = () => 'selvedge_up 1\n';
   subscribe = (listener: (change: LiveChange) => void) => {
     this.listeners.add(listener);
