@@ -55,8 +55,24 @@ const sourceKey = (source: DiskSource | undefined) =>
     source.vendor ?? null,
   ];
 
+/** Resources are values, and are compared far more often than made: every offer and total, at every allocation. */
+const identityKeys = new WeakMap<Resource, string>();
+
+function withKey(resource: Resource, key: string): Resource {
+  identityKeys.set(resource, key);
+  return resource;
+}
+
 /** Equal keys = same identity. */
 function identityKey(resource: Resource): string {
+  const known = identityKeys.get(resource);
+  if (known !== undefined) return known;
+  const key = makeKey(resource);
+  identityKeys.set(resource, key);
+  return key;
+}
+
+function makeKey(resource: Resource): string {
   const { name, type, reservations, disk, provider_id, revocable, shared } = normalise(resource);
   return JSON.stringify([
     name,
@@ -110,11 +126,11 @@ export function add(...lists: readonly (readonly Resource[])[]): Resource[] {
   const places = new Map<string, number>();
   for (const resource of lists.flat()) {
     if (isEmpty(resource)) continue;
-    const next = normalise(resource);
-    const key = identityKey(next);
+    const key = identityKey(resource);
+    const next = withKey(normalise(resource), key);
     const place = isIndivisible(next) ? undefined : places.get(key);
     if (place !== undefined) {
-      sum[place] = combine(sum[place]!, next, 1);
+      sum[place] = withKey(combine(sum[place]!, next, 1), key);
       continue;
     }
     places.set(key, sum.length);
@@ -133,7 +149,7 @@ export function findRest(all: readonly Resource[], part: readonly Resource[]): R
         identityKey(mine) === key && (isIndivisible(mine) ? equalsValue(mine, wanted) : containsValue(mine, wanted)),
     );
     if (place === -1) return null;
-    const left = combine(rest[place]!, wanted, -1);
+    const left = withKey(combine(rest[place]!, wanted, -1), key);
     if (isEmpty(left)) rest.splice(place, 1);
     else rest[place] = left;
   }

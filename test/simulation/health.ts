@@ -13,23 +13,27 @@ export interface Unhealthy {
 /** Null: everybody serves, one primary takes writes, with all voters. */
 export function findUnhealthy(simulation: Simulation, clusterId: string): Unhealthy | null {
   const { world } = simulation;
-  const { db } = world.store;
+  const { db, statements } = world.store;
+  /** Looked at twice a virtual second: prepared once in a world. */
+  const prepare = (sql: string) => {
+    const statement = statements.get(sql) ?? db.prepare(sql);
+    statements.set(sql, statement);
+    return statement;
+  };
   /** Two members with k = 1: whoever must be filled anew is the only one that could acknowledge (spec warnings). */
   const isPairInNeed = () =>
     simulation.members === 2 &&
-    db.prepare('SELECT 1 FROM cluster WHERE spec LIKE \'%"one"%\'').get() !== undefined &&
-    db.prepare("SELECT 1 FROM rebuild WHERE state = 'open'").get() !== undefined;
+    prepare('SELECT 1 FROM cluster WHERE spec LIKE \'%"one"%\'').get() !== undefined &&
+    prepare("SELECT 1 FROM rebuild WHERE state = 'open'").get() !== undefined;
   const unhealthy = (why: string): Unhealthy => ({ why, isJustified: isOverBudget() || isPairInNeed() });
   const isOverBudget = () => {
-    const row = db
-      .prepare(
-        "SELECT MAX(n) AS n FROM (SELECT COUNT(*) AS n FROM rebuild WHERE requested_by = 'automation' GROUP BY ordinal)",
-      )
-      .get() as { n: number | null };
+    const row = prepare(
+      "SELECT MAX(n) AS n FROM (SELECT COUNT(*) AS n FROM rebuild WHERE requested_by = 'automation' GROUP BY ordinal)",
+    ).get() as { n: number | null };
     return (row.n ?? 0) >= 3;
   };
   if (!simulation.active()) return { why: 'no control plane runs', isJustified: false };
-  const cluster = db.prepare('SELECT * FROM cluster WHERE id = ?').get(clusterId) as unknown as {
+  const cluster = prepare('SELECT * FROM cluster WHERE id = ?').get(clusterId) as unknown as {
     epoch: number;
     primary_ordinal: number | null;
     rule: string | null;
@@ -41,11 +45,11 @@ export function findUnhealthy(simulation: Simulation, clusterId: string): Unheal
   const spec = JSON.parse(cluster.spec) as ClusterRow['spec'];
   const open = ['failover', 'rebuild', 'backup'].filter((table) => {
     const column = table === 'failover' ? 'outcome' : 'state';
-    return db.prepare(`SELECT 1 FROM ${table} WHERE ${column} = 'open' LIMIT 1`).get();
+    return prepare(`SELECT 1 FROM ${table} WHERE ${column} = 'open' LIMIT 1`).get();
   });
   if (open.length > 0) return unhealthy(`open: ${open.join(', ')}`);
   if (cluster.activated_at === null) return unhealthy('the primary was not seen writable');
-  const members = db.prepare('SELECT * FROM member WHERE cluster_id = ?').all(clusterId) as unknown as (MemberRow & {
+  const members = prepare('SELECT * FROM member WHERE cluster_id = ?').all(clusterId) as unknown as (MemberRow & {
     cluster_id: string;
   })[];
   const primary = world.findMember(clusterId, cluster.primary_ordinal)?.member?.instance;
