@@ -12,7 +12,8 @@ Run it
   executor    one member on its agent; Mesos starts it
 
 Use it (clients of the API; --api URL, --token TOKEN, --json)
-  create  ls  status  endpoints  set  failover  switchover  backup  backups  rebuild  rm
+  create  ls  status  endpoints  set  failover  switchover  rebuild  rm
+  backup  backups  backup-policy  verify  download
   events  offers  reservations
 
 \`selvedge COMMAND --help\` says more. Exit codes: 0 done, 1 refused or failed, 2 wrong use, 3 API not reachable,

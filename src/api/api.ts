@@ -18,6 +18,7 @@ import { refuseBrokenRequest } from './broken-requests.ts';
 import type { ApiDeps } from './deps.ts';
 import { docsPage, docsPolicy } from './docs-page.ts';
 import { answerUnknownRoutes, handleError, serializerCompiler, validatorCompiler } from './problems.ts';
+import { addDownloadRoute } from './routes/backup-download.ts';
 import { addBackupPolicyRoutes, addVerificationRoutes } from './routes/backup-policy.ts';
 import { addBackupRoutes } from './routes/backups.ts';
 import { addClusterChanges, addClusterRoutes, addEndpointRoutes } from './routes/clusters.ts';
@@ -70,6 +71,7 @@ export function createApi(deps: ApiDeps): FastifyInstance {
     addBackupRoutes(routes, deps);
     addBackupPolicyRoutes(routes, deps);
     addVerificationRoutes(routes, deps);
+    addDownloadRoute(routes, deps);
     addMemberRoutes(routes, deps);
     addRecoveryWindowRoutes(routes, deps);
     addTailRoutes(routes, deps);

@@ -11,6 +11,7 @@ import type { Logger } from '../log.ts';
 import type { ClusterSecrets } from '../store/rows.ts';
 import type { Store } from '../store/store.ts';
 import type { Auth } from './auth.ts';
+import type { BackupReader } from './download.ts';
 import type { LiveView } from './live.ts';
 
 export interface ApiDeps {
@@ -28,6 +29,16 @@ export interface ApiDeps {
     readonly teamUser: string;
   }) => Promise<ClusterSecrets>;
   readonly auth: Auth;
+  /** Opens a sealed backup at the executor that holds it. Refusals: MEMBER_NOT_READY, BACKUP_DAMAGED, … */
+  readonly readBackup: (
+    backup: {
+      readonly clusterId: string;
+      readonly ordinal: number;
+      readonly id: string;
+      readonly maxBytesPerSec: number | null;
+    },
+    signal: AbortSignal,
+  ) => Promise<BackupReader>;
   /** Where teams reach the proxy, for the `uri` of a cluster. */
   readonly proxyHost: string;
 }

@@ -1,5 +1,6 @@
 /** The client verbs of `selvedge`. main routes to them; `up`, `local`, `scheduler` and `executor` are its own. */
 
+import { backup, backupPolicy, backups, download, verify } from './backups.ts';
 import { endpoints, ls, rm, status } from './clusters.ts';
 import { create } from './create.ts';
 import { ApiError, createClient } from './http.ts';
@@ -10,7 +11,7 @@ import { set } from './set.ts';
 import { clean } from './tables.ts';
 import { helpOf, parseVerb, type Verb } from './verb.ts';
 import { window } from './window.ts';
-import { backup, backups, failover, rebuild, switchover } from './work.ts';
+import { failover, rebuild, switchover } from './work.ts';
 
 const verbs: readonly Verb[] = [
   create,
@@ -21,6 +22,9 @@ const verbs: readonly Verb[] = [
   switchover,
   backup,
   backups,
+  backupPolicy,
+  verify,
+  download,
   window,
   rebuild,
   set,

@@ -10,12 +10,14 @@ const LINE_LENGTH_MAX = 1024 * 1024;
 
 export interface Client {
   request<S extends z.ZodType>(call: Call<S>): Promise<z.output<S>>;
+  /** Hands over the body as it comes; answers the length that was announced. */
+  download(path: string, take: (body: AsyncIterable<Uint8Array>) => Promise<void>): Promise<number | null>;
   /** Calls `onMessage` for each server-sent event until the stream ends or `io.signal` aborts. */
   follow(path: string, onMessage: (event: string, data: unknown) => void): Promise<void>;
 }
 
 export interface Call<S extends z.ZodType> {
-  readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   readonly path: string;
   readonly body?: unknown;
   readonly schema: S;
@@ -68,6 +70,20 @@ export function createClient(io: CliIo, options: ClientOptions): Client {
       } finally {
         io.clock.clearTimeout(timer);
       }
+    },
+
+    async download(path, take) {
+      const response = await send(path, { headers, signal: withSignal(io, new AbortController()) });
+      if (!response.ok || !response.body) throw toApiError(response.status, await readText(response, base));
+      try {
+        await take(response.body);
+      } catch (cause) {
+        if (cause instanceof CliError) throw cause;
+        const why = io.signal?.aborted ? 'Interrupted.' : `The download broke off: ${reasonOf(cause)}`;
+        throw new CliError(io.signal?.aborted ? exitCodes.refused : exitCodes.notReachable, why);
+      }
+      const length = response.headers.get('content-length');
+      return length === null ? null : Number(length);
     },
 
     async follow(path, onMessage) {

@@ -1,9 +1,9 @@
 /** Verbs that ask for work on a cluster and may wait for it. */
 import type { z } from 'zod';
-import { backupList, backupView, failoverView, planView, rebuildView } from '../api/schemas.ts';
+import { failoverView, planView, rebuildView } from '../api/schemas.ts';
 import { exitCodes, usageError } from './io.ts';
 import { failoverText, planText } from './show.ts';
-import { bytes, table, time } from './tables.ts';
+import { table } from './tables.ts';
 import { clusterPath, type Options, parseOrdinal, type Verb, type VerbContext, waitHelp, waitOptions } from './verb.ts';
 import { waitUntil } from './wait.ts';
 
@@ -97,61 +97,6 @@ async function showPlan({ client, io, isJson }: VerbContext, path: string, body:
   return plan.refusal === null ? exitCodes.done : exitCodes.refused;
 }
 
-export const backup: Verb = {
-  name: 'backup',
-  summary: 'Back one member up onto its own backup volume.',
-  usage: 'NAME [options]',
-  wordCount: 1,
-  options: { member: { type: 'string' }, ...waitOptions },
-  help: { '--member N': 'ordinal; else a running replica with the least lag', ...waitHelp },
-  examples: ['selvedge backup orders --wait', 'selvedge backup orders --member 2'],
-  run: (context) => {
-    const cluster = clusterPath(context.words[0]);
-    const member = context.options.text('member');
-    return runWork(context, {
-      start: { path: `${cluster}/backups`, body: member === undefined ? {} : { member: parseOrdinal(member) } },
-      look: (id) => `${cluster}/backups/${id}`,
-      schema: backupView,
-      describe: ({ state, member: ordinal }) => `backup of member ${ordinal}: ${state}`,
-      isOpen: ({ state }) => state === 'open',
-      isGood: ({ state }) => state === 'complete',
-      text: (view) => backupsText([view]),
-    });
-  },
-};
-
-export const backups: Verb = {
-  name: 'backups',
-  summary: 'List the backups of a cluster, newest first.',
-  usage: 'NAME [options]',
-  wordCount: 1,
-  options: {},
-  help: {},
-  examples: ['selvedge backups orders'],
-  run: async ({ client, io, isJson, words }) => {
-    const path = `${clusterPath(words[0])}/backups`;
-    const answer = await client.request({ method: 'GET', path, schema: backupList });
-    io.out(isJson ? `${JSON.stringify(answer)}\n` : backupsText(answer.backups));
-    return exitCodes.done;
-  },
-};
-
-function backupsText(views: readonly z.output<typeof backupView>[]): string {
-  return table(
-    ['ID', 'MEMBER', 'STATE', 'STARTED', 'ENDED', 'SIZE', 'GTIDS', 'WHY'],
-    views.map((view) => [
-      view.id,
-      view.member,
-      view.state,
-      time(view.startedAt),
-      time(view.endedAt),
-      bytes(view.bytes),
-      view.gtidSet,
-      view.code ? `${view.code}: ${view.message}` : null,
-    ]),
-  );
-}
-
 export const rebuild: Verb = {
   name: 'rebuild',
   summary: "Fill a replica's data volume anew, from its own backup volume or from another member.",
@@ -206,7 +151,8 @@ interface Work<S extends z.ZodType<{ readonly id: string }>> {
   readonly text: (view: z.output<S>) => string;
 }
 
-async function runWork<S extends z.ZodType<{ readonly id: string }>>(context: VerbContext, work: Work<S>) {
+/** Asks for the work, and waits for it when told to. */
+export async function runWork<S extends z.ZodType<{ readonly id: string }>>(context: VerbContext, work: Work<S>) {
   const { client, io, isJson, options } = context;
   const timeoutMs = options.timeoutMs();
   const { schema } = work;

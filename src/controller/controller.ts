@@ -27,6 +27,7 @@ import { createPrimarySets } from './primary-sets.ts';
 import { createRates } from './rates.ts';
 import { createReconciler } from './reconciler.ts';
 import { createReservations, type Orphan, resumeReleases } from './reservations.ts';
+import { type ShareOptions, shareMember } from './sharing.ts';
 import { connectAllExecutors, recordOperationStatus, recordTaskStatus } from './tasks.ts';
 import { createWakes } from './wakes.ts';
 
@@ -75,6 +76,8 @@ export interface Controller {
   readonly archives: Pick<Archives, 'window' | 'willBeRebuilt'>;
   /** What a change of the primary would do now; null before the first tick of the cluster. */
   plan(clusterId: string, request: PlanRequest): Plan | null;
+  /** Lets whoever gets the answer read a member's backup volume for a while. */
+  share(clusterId: string, ordinal: number, options: ShareOptions): ReturnType<typeof shareMember>;
   /** Keys of the machines that run now. */
   machines(): readonly string[];
 }
@@ -274,6 +277,7 @@ export function createController(options: ControllerOptions): Controller {
       const lastKnown = primarySets.lastKnown(clusterId, view.cluster.epoch);
       return planChange(view, verdict(clusterId) ?? { kind: 'alive', note: null }, request, lastKnown);
     },
+    share: (clusterId, ordinal, share) => shareMember(context, clusterId, ordinal, share),
     machines: () => [...loops].flatMap(([id, loop]) => [...loop.machines().keys()].map((key) => `${id} ${key}`)),
   };
 }

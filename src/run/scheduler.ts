@@ -14,6 +14,7 @@ import type { FrameworkInfo } from '../mesos/types.ts';
 import { readConditionTimes, setConditionTimes } from '../store/conditions.ts';
 import { getFrameworkId, lead } from '../store/leadership.ts';
 import { openStore, type Store } from '../store/store.ts';
+import { openBackupReader } from './backup-reader.ts';
 import { createConditionTimes } from './condition-times.ts';
 import { createLiveView } from './live-view.ts';
 import { newId, newToken, random } from './random.ts';
@@ -107,6 +108,7 @@ export async function startScheduler(
     log,
     createSecrets: (cluster) => createClusterSecrets(cluster, clock.now()),
     auth: settings.api.auth,
+    readBackup: (backup, signal) => openBackupReader(controller, clock, backup, signal),
     proxyHost: settings.proxyHost ?? '127.0.0.1',
   });
   const apiUrl = await api.listen({ host: settings.api.address, port: settings.api.port });

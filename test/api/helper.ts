@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
 import { createApi } from '../../src/api/api.ts';
 import type { Auth, Role } from '../../src/api/auth.ts';
+import type { BackupReader } from '../../src/api/download.ts';
 import type {
   ChangePlan,
   DryRun,
@@ -58,6 +59,23 @@ export interface World {
   readonly log: string[];
 }
 
+const content = { ibdata1: 'system', [`shop/${'long-'.repeat(40)}name.ibd`]: 'x'.repeat(5000), empty: '' };
+
+/** What every download answers: one name that fits no plain tar header, and one empty file. */
+export const fakeBackup: BackupReader = {
+  manifest: { version: 1, id: 'fake' },
+  files: Object.entries(content).map(([path, text]) => ({
+    path,
+    bytes: text.length,
+    sha256: createHash('sha256').update(text).digest('hex'),
+  })),
+  async *read({ path }) {
+    const text = content[path as keyof typeof content];
+    if (text) yield Buffer.from(text);
+  },
+  close() {},
+};
+
 const worlds: World[] = [];
 
 export async function aWorld(auth: Auth = { kind: 'none' }): Promise<World> {
@@ -73,6 +91,7 @@ export async function aWorld(auth: Auth = { kind: 'none' }): Promise<World> {
     clock: realClock,
     proxyHost: '127.0.0.1',
     wake: (clusterId) => woken.push(clusterId),
+    readBackup: async () => fakeBackup,
     log: pino({ level: 'info' }, { write: (line: string) => log.push(line) }),
     createSecrets: async ({ teamUser }) => ({
       team: { user: teamUser, password: 'team-secret' },

@@ -1,3 +1,6 @@
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, expect, test, vi } from 'vitest';
 import { clientHelp, clientVerbs, runClientVerb } from '../../src/cli/client.ts';
 import type { CliIo } from '../../src/cli/io.ts';
@@ -186,6 +189,35 @@ test('backup and rebuild are waited for', async () => {
   said.out = '';
   expect(await run('backups', 'orders')).toBe(0);
   expect(said.out).toMatch(/complete .* 5 MB +a:1-9/);
+});
+
+test('a backup is verified, taken away and removed, and the policy changed', async () => {
+  const world = await aWorld();
+  const id = await aServingCluster(world);
+  const { said, run } = await aTerminal(world);
+  const leader = await lead(world.store, 'test');
+  expect(await run('backup', 'orders')).toBe(0);
+  const [backup] = await listOpenBackups(world.store, id);
+  await closeBackup(world.store, leader, backup!.id, { state: 'complete', gtidSet: 'a:1-9', bytes: 5_000_000 });
+  const dir = mkdtempSync(join(tmpdir(), 'svcli-'));
+  try {
+    expect(await run('download', 'orders', backup!.id, '--output', join(dir, 'b.tar'))).toBe(0);
+    expect(readdirSync(dir)).toEqual(['b.tar']);
+    expect(await run('download', 'orders', 'none', '--output', join(dir, 'c.tar'))).toBe(1);
+    expect(readdirSync(dir)).toEqual(['b.tar']);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+
+  expect(await run('backup-policy', 'orders', '--schedule', 'none', '--max-mb-per-second', '5', '--json')).toBe(0);
+  expect(said.out).toContain('"schedule":null');
+  expect(said.out).toContain(`"maxBytesPerSec":${5 * 1024 * 1024}`);
+  expect(await run('backup-policy', 'orders', '--schedule', 'every day')).toBe(1);
+  expect(await run('backups', 'orders', '--remove', backup!.id)).toBe(1);
+  expect(said.err).toContain('BACKUP_LAST_VERIFIED');
+  expect(await run('backups', 'orders', '--remove', backup!.id, '--force')).toBe(0);
+  expect(await run('backups', 'orders', '--force')).toBe(2);
+  expect(await run('verify', 'orders', '../x')).toBe(2);
 });
 
 test('rm wants the name typed, or --yes, and deletes by id', async () => {

@@ -1,0 +1,49 @@
+/** A backup as one tar archive: `manifest.json`, `SHA256SUMS` for `sha256sum -c`, and the data directory below `data/`. */
+import { type TarEntry, tarBytes, tarEnd, tarHeader, tarPadding } from './tar.ts';
+
+export interface BackupFile {
+  /** Relative to the data directory. */
+  readonly path: string;
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
+/** main makes it of the executor that holds the backup. */
+export interface BackupReader {
+  readonly manifest: Readonly<Record<string, unknown>>;
+  readonly files: readonly BackupFile[];
+  /** Exactly `file.bytes` bytes; throws when they cannot be had. */
+  read(file: BackupFile, signal: AbortSignal): AsyncIterable<Buffer>;
+  close(): void;
+}
+
+export interface TarStream {
+  readonly bytes: number;
+  read(signal: AbortSignal): AsyncIterable<Buffer>;
+}
+
+/** `at`: UTC ms, the time of the entries. One chunk is in memory at a time. */
+export function tarOf(reader: BackupReader, at: number): TarStream {
+  const mtime = Math.floor(at / 1000);
+  const sums = reader.files.map(({ sha256, path }) => `${sha256}  data/${path}\n`).join('');
+  const texts = [
+    { path: 'manifest.json', text: Buffer.from(`${JSON.stringify(reader.manifest, null, 2)}\n`) },
+    { path: 'SHA256SUMS', text: Buffer.from(sums) },
+  ];
+  const entryOf = (file: BackupFile): TarEntry => ({ path: `data/${file.path}`, bytes: file.bytes, mtime });
+  const textEntries = texts.map(({ path, text }) => ({ path, bytes: text.length, mtime }));
+  return {
+    bytes: tarBytes([...textEntries, ...reader.files.map(entryOf)]),
+    async *read(signal) {
+      for (const [index, { text }] of texts.entries()) {
+        yield Buffer.concat([tarHeader(textEntries[index]!), text, tarPadding(text.length)]);
+      }
+      for (const file of reader.files) {
+        yield tarHeader(entryOf(file));
+        yield* reader.read(file, signal);
+        yield tarPadding(file.bytes);
+      }
+      yield tarEnd();
+    },
+  };
+}

@@ -1,0 +1,60 @@
+import { Readable } from 'node:stream';
+import { Refusal } from '../../errors.ts';
+import { getBackup } from '../../store/backups.ts';
+import type { ApiDeps, App } from '../deps.ts';
+import { tarOf } from '../download.ts';
+import { checkOwner, getClusterNamed } from '../lookups.ts';
+import * as schemas from '../schemas.ts';
+
+/** Each holds two connections and a stream. */
+const DOWNLOADS_MAX = 8;
+
+export function addDownloadRoute(app: App, deps: ApiDeps): void {
+  const running = new Set<AbortController>();
+  app.addHook('preClose', async () => {
+    for (const abort of running) abort.abort(new Error('the API ends'));
+  });
+  app.route({
+    method: 'GET',
+    url: '/v1/clusters/:name/backups/:id/download',
+    // It holds all data and the hashes of passwords: not for those who may only look.
+    config: { role: 'team' },
+    schema: {
+      tags: ['backups'],
+      summary: 'The backup as a tar archive: manifest.json, SHA256SUMS and the data directory below data/',
+      params: schemas.operationParams,
+      querystring: schemas.noQuery,
+    },
+    handler: async (request, reply) => {
+      const cluster = await getClusterNamed(deps.store, request.params.name);
+      const backup = await getBackup(deps.store, request.params.id);
+      checkOwner(backup, cluster);
+      if (backup.state !== 'complete') throw new Refusal('NOT_FOUND', `Backup ${backup.id} is not there.`);
+      if (backup.badReason !== null) throw new Refusal('BACKUP_DAMAGED', `Backup ${backup.id}: ${backup.badReason}`);
+      if (running.size >= DOWNLOADS_MAX) throw new Refusal('TOO_MANY_STREAMS', `${DOWNLOADS_MAX} downloads run.`);
+      const abort = new AbortController();
+      running.add(abort);
+      const end = () => {
+        running.delete(abort);
+        abort.abort(new Error('the reader went away'));
+      };
+      reply.raw.once('close', end);
+      try {
+        const { maxBytesPerSec } = cluster.backupPolicy;
+        const { clusterId, ordinal, id } = backup;
+        const reader = await deps.readBackup({ clusterId, ordinal, id, maxBytesPerSec }, abort.signal);
+        reply.raw.once('close', () => reader.close());
+        const tar = tarOf(reader, backup.endedAt ?? backup.startedAt);
+        request.log.info({ cluster: cluster.name, backup: id, by: request.requestedBy }, 'download of a backup');
+        void reply
+          .type('application/x-tar')
+          .header('content-length', tar.bytes)
+          .header('content-disposition', `attachment; filename="${cluster.name}-${id}.tar"`);
+        return reply.send(Readable.from(tar.read(abort.signal), { objectMode: false }));
+      } catch (error) {
+        running.delete(abort);
+        throw error;
+      }
+    },
+  });
+}
