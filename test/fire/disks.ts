@@ -19,9 +19,11 @@ export interface Disks {
   unmount(): void;
 }
 
-const imageMb = 1200;
-/** As the local Mesos lays them out: data volumes take a mount disk, backup volumes the path disk. */
-const disksOfAgent = ['mount0', 'mount1', 'path0'];
+/**
+ * As the local Mesos lays them out: data volumes take a mount disk, backup volumes the path disk. Megabytes; the images
+ * are sparse, and half an hour of binary logs and backups has to fit.
+ */
+const disksOfAgent = { mount0: 3000, mount1: 3000, path0: 8000 };
 const fillerName = 'filler';
 const timeoutMs = 20_000;
 const run = (program: string, ...args: readonly string[]) =>
@@ -89,12 +91,12 @@ export function mountDisks({ dataDir, agentDirs }: ControlPlane, agents: number)
   };
   try {
     for (const agentDir of agentDirs.slice(0, agents))
-      for (const name of disksOfAgent) {
+      for (const [name, sizeMb] of Object.entries(disksOfAgent)) {
         const path = join(agentDir, 'disks', name);
         const image = join(dataDir, 'images', `${mounted.length}`);
         mkdirSync(path, { recursive: true });
         mkdirSync(dirname(image), { recursive: true });
-        run('truncate', '-s', `${imageMb}M`, image);
+        run('truncate', '-s', `${sizeMb}M`, image);
         run('mkfs.ext4', '-q', '-m', '0', image);
         mountImage(image, path);
         mounted.push(path);
