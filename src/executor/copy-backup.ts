@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { Refusal } from '../errors.ts';
 import { syncDirectory } from './durable.ts';
 import type { WorkHandle } from './long-work.ts';
-import { dataOf, hashFile, type Manifest, readFiles } from './manifest.ts';
+import { dataOf, hashFile, type Manifest, makeDirectories, readFiles } from './manifest.ts';
 
 const COPY_BYTES = 256 * 1024;
 
@@ -20,7 +20,7 @@ export async function copyBackup(options: {
   const { directory, manifest, target, work } = options;
   const files = await readFiles(directory, manifest);
   await mkdir(target, { mode: 0o750 });
-  const directories = new Set([target]);
+  const directories = new Set([target, ...(await makeDirectories(target, manifest))]);
   let done = 0;
   for (const file of files) {
     const to = join(target, file.path);

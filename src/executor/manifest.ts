@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { z } from 'zod';
 import { Refusal } from '../errors.ts';
@@ -32,6 +32,8 @@ export const manifestSchema = z.object({
   startedAt: z.number(),
   endedAt: z.number(),
   filesSha256: z.string(),
+  /** Every directory below the data, those without files too: mysqld needs them. Backups of before have no list. */
+  directories: z.array(z.string()).optional(),
 });
 export type Manifest = z.infer<typeof manifestSchema>;
 
@@ -59,16 +61,43 @@ export const dataOf = (directory: string) => join(directory, 'data');
 /** Writes both files into `directory`, durable. */
 export async function writeManifest(
   directory: string,
-  manifest: Omit<Manifest, 'filesSha256' | 'bytes' | 'version'>,
+  manifest: Omit<Manifest, 'filesSha256' | 'bytes' | 'version' | 'directories'>,
   files: BackupFiles,
 ): Promise<void> {
   const text = `${JSON.stringify(files)}\n`;
   await writeDurable(join(directory, 'files.json'), text);
   const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
   const filesSha256 = createHash('sha256').update(text).digest('hex');
-  const whole = manifestSchema.parse({ ...manifest, version: 1, bytes, filesSha256 });
+  const directories = await listDirectories(dataOf(directory));
+  const whole = manifestSchema.parse({ ...manifest, version: 1, bytes, filesSha256, directories });
   await writeDurable(join(directory, 'manifest.json'), `${JSON.stringify(whole, null, 2)}\n`);
 }
+
+async function listDirectories(root: string): Promise<string[]> {
+  const entries = await readdir(root, { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => relative(root, join(entry.parentPath, entry.name)))
+    .sort();
+}
+
+/** Without it mysqld starts, but not its CLONE plugin: it lies empty in every backup. */
+const alwaysThere = 'performance_schema';
+
+/** Makes every directory of a backup below `target`; answers their paths. Throws BACKUP_DAMAGED as readFiles does. */
+export async function makeDirectories(target: string, { id, directories = [] }: Manifest): Promise<string[]> {
+  const paths: string[] = [];
+  for (const path of [alwaysThere, ...directories]) {
+    if (leavesDirectory(path)) {
+      throw new Refusal('BACKUP_DAMAGED', `the list of directories of backup ${id} leaves its directory`);
+    }
+    paths.push(join(target, path));
+    await mkdir(join(target, path), { recursive: true, mode: 0o750 });
+  }
+  return paths;
+}
+
+const leavesDirectory = (path: string) => path.startsWith('/') || path.split('/').includes('..');
 
 /** The manifest of a complete backup; null when there is none that can be read. */
 export async function findManifest(directory: string): Promise<Manifest | null> {
@@ -93,7 +122,7 @@ export function checkFiles(text: string | null, manifest: Manifest): BackupFiles
   if (!isWhole) throw new Refusal('BACKUP_DAMAGED', `the file list of backup ${manifest.id} does not match`);
   const files = filesSchema.parse(JSON.parse(text));
   for (const { path } of files) {
-    if (path.startsWith('/') || path.split('/').includes('..')) {
+    if (leavesDirectory(path)) {
       throw new Refusal('BACKUP_DAMAGED', `the file list of backup ${manifest.id} leaves its directory`);
     }
   }

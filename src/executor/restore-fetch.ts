@@ -10,7 +10,7 @@ import { type Clock, delay } from '../clock.ts';
 import { Refusal } from '../errors.ts';
 import { downloadFile } from './download.ts';
 import { readIfThere, syncTree, writeDurable } from './durable.ts';
-import { type BackupFiles, checkFiles, type Manifest, manifestSchema } from './manifest.ts';
+import { type BackupFiles, checkFiles, type Manifest, makeDirectories, manifestSchema } from './manifest.ts';
 
 /** Small files cost a round trip each. */
 const AT_ONCE = 4;
@@ -117,6 +117,7 @@ async function prepare({ backup, target }: FillOptions): Promise<void> {
   if (!isSame) await rm(target, { recursive: true, force: true });
   await writeSource(target, { backupId, filesSha256, isStarted: false });
   await mkdir(target, { recursive: true, mode: 0o750 });
+  await makeDirectories(target, backup.manifest);
   const listed = new Set(backup.files.map(({ path }) => path));
   for (const entry of await readdir(target, { recursive: true, withFileTypes: true })) {
     const path = join(entry.parentPath, entry.name);
