@@ -22,6 +22,11 @@ export interface LiveTail {
   readonly gtidSet: string;
   readonly bytes: number;
   readonly at: number;
+  readonly transactions?: number | undefined;
+  /** Cut off at a rejoin, or kept before the member was filled anew. */
+  readonly reason?: 'cut' | 'rebuilt' | undefined;
+  readonly place?: 'data' | 'backup' | undefined;
+  readonly files?: readonly { readonly name: string; readonly bytes: number }[] | undefined;
 }
 
 /** `percent` and `etaMs`: null while nobody can tell. */

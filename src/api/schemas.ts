@@ -297,6 +297,12 @@ export const tailView = z.object({
   gtidSet: z.string(),
   bytes: z.number(),
   at: z.number(),
+  transactions: z.number().nullable(),
+  reason: z.enum(['cut', 'rebuilt']).describe('Cut off at a rejoin, or kept before the member was filled anew'),
+  hostname: z.string().nullable(),
+  volume: z.enum(['data', 'backup']).nullable().describe('The volume of the member that it lies on'),
+  directory: z.string().nullable().describe('On that host; relative to the work directory of its agent for a root disk'),
+  files: z.array(z.object({ name: z.string(), bytes: z.number() })),
 });
 export const tailList = z.object({ tails: z.array(tailView) });
 export const rebuildList = z.object({ rebuilds: z.array(rebuildView) });

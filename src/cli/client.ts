@@ -9,6 +9,7 @@ import { events, offers, reservations } from './operations.ts';
 import { processIo } from './process-io.ts';
 import { set } from './set.ts';
 import { clean } from './tables.ts';
+import { tails } from './tails.ts';
 import { helpOf, parseVerb, type Verb } from './verb.ts';
 import { window } from './window.ts';
 import { failover, rebuild, switchover } from './work.ts';
@@ -27,6 +28,7 @@ const verbs: readonly Verb[] = [
   download,
   window,
   rebuild,
+  tails,
   set,
   rm,
   events,

@@ -7,6 +7,7 @@ import { basename, join } from 'node:path';
 import { isGtidSetEmpty, ownGtidTag, parseGtidSet, subtractGtidSets, withoutGtidTag } from '../cluster/gtid-set.ts';
 import { findLacking } from '../mysql/lacking.ts';
 import type { MemberContext } from './member-context.ts';
+import { pruneTails } from './tail-retention.ts';
 import { refreshTails, saveAnywhere } from './tails.ts';
 
 export interface SaveFirst {
@@ -37,6 +38,7 @@ export async function saveLeftover(context: MemberContext, options: SaveFirst): 
   const id = `${context.marker!.incarnation}.rest`;
   await saveAnywhere(context, { id, parts, wholeFiles, about }, signal);
   await refreshTails(context);
+  await pruneTails(context, true);
   context.log.warn({ id, gtidSet, bytes }, 'what only this member has was saved as a tail');
   context.changed();
   return id;

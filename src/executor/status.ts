@@ -11,6 +11,7 @@ import type { RunningInstance } from './instance.ts';
 import type { MemberContext } from './member-context.ts';
 import { boundLog } from './mysqld-process.ts';
 import { startProbe } from './probe.ts';
+import { pruneTails } from './tail-retention.ts';
 import { measureVolume } from './volumes.ts';
 
 const POLL_MS = 250;
@@ -240,6 +241,7 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
     try {
       await measureOne('data');
       await measureOne('backup');
+      await pruneTails(context);
     } catch (error) {
       log.warn({ err: error }, 'a volume cannot be measured');
     } finally {

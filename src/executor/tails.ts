@@ -210,20 +210,26 @@ export async function refreshTails(context: MemberContext): Promise<void> {
   const found: TailEntry[] = [];
   for (const place of ['data', 'backup'] as const) {
     const volume = context.volumes?.[place];
-    if (!volume) continue;
-    const root = join(volume.path, 'tails');
-    const names = await readdir(root).catch((error: unknown) => {
-      if (isMissing(error)) return [];
-      throw error;
-    });
-    for (const name of names) {
-      if (name.endsWith(PARTIAL)) continue;
-      const text = await readIfThere(join(root, name, 'manifest.json')).catch(() => null);
-      const manifest = text === null ? null : parseManifest(text);
-      if (manifest?.id === name) found.push(pick(manifest, place));
-    }
+    if (volume) found.push(...(await readTails(volume)).map((manifest) => pick(manifest, place)));
   }
   context.tails = found.sort((a, b) => a.at - b.at).slice(-MAX_LISTED);
+}
+
+/** All of a volume, in no order. What cannot be read is passed over. */
+export async function readTails(volume: Volume): Promise<Manifest[]> {
+  const root = join(volume.path, 'tails');
+  const names = await readdir(root).catch((error: unknown) => {
+    if (isMissing(error)) return [];
+    throw error;
+  });
+  const found: Manifest[] = [];
+  for (const name of names) {
+    if (name.endsWith(PARTIAL)) continue;
+    const text = await readIfThere(join(root, name, 'manifest.json')).catch(() => null);
+    const manifest = text === null ? null : parseManifest(text);
+    if (manifest?.id === name) found.push(manifest);
+  }
+  return found;
 }
 
 function parseManifest(text: string): Manifest | null {

@@ -21,6 +21,7 @@ import { bringUp, enterRunning, forgetInstance } from './lifecycle.ts';
 import { beginWork, requireIdle, tellDone, type WorkHandle } from './long-work.ts';
 import { type MemberContext, reasonOf, requireVolumes, setPhase } from './member-context.ts';
 import { killAndReap } from './mysqld-process.ts';
+import { pruneTails } from './tail-retention.ts';
 import { cutLog, refreshTails, saveTail } from './tails.ts';
 import { createMarker, type Marker, type Volume, writeMarker } from './volumes.ts';
 
@@ -151,6 +152,7 @@ async function finishCut(
 async function keepTail(context: MemberContext, tail: Extract<Tail, { kind: 'tail' }>, work: WorkHandle) {
   await saveTail(context, tail, work.signal);
   await refreshTails(context);
+  await pruneTails(context, true);
   context.changed();
 }
 
