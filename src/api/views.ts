@@ -1,5 +1,6 @@
 /** Rows and the controller's memory as the API shows them. */
 import { specWarnings } from '../cluster/spec.ts';
+import { replicaVoters } from '../cluster/voters.ts';
 import { findBundle } from '../store/bundles.ts';
 import { readClusterSecrets } from '../store/clusters.ts';
 import { listMembers } from '../store/members.ts';
@@ -39,6 +40,7 @@ export function clusterSummary(deps: ApiDeps, row: ClusterRow) {
     durability: rule && {
       acknowledgements: rule.k,
       voters: rule.voters.map(({ ordinal }) => ordinal),
+      flushing: replicaVoters(rule).flatMap(({ ordinal, bootId }) => (bootId === undefined ? [ordinal] : [])),
       version: rule.version,
     },
     rehearsal: row.deletedAt === null ? deps.live.rehearsal(row.id) : null,

@@ -60,6 +60,9 @@ const secrets = z.object({
 });
 export type MemberSecrets = z.infer<typeof secrets>;
 
+/** How acknowledgements survive; absent in `start` = os. */
+const ackFlush = z.enum(['os', 'disk']);
+
 const source = z.object({ host: z.string(), port: z.number().int() });
 
 const head = {
@@ -88,14 +91,14 @@ export const commandSchema = z.discriminatedUnion('kind', [
    * interrupted goes on either way: its marker proves that nothing was ever in use there. Also ends a hold: crash
    * recovery runs, the member stays read-only and is compared before it may follow anyone.
    */
-  command('start', { initialise: z.boolean(), secrets }),
+  command('start', { initialise: z.boolean(), secrets, ackFlush: ackFlush.optional() }),
   /** Stop mysqld by the rules (offline_mode first; SIGTERM only if no session waits for an acknowledgement). */
   command('stop', {}),
   /** SIGKILL mysqld and hold, durable: proof that this member acknowledges nothing any more. */
   command('fence', {}),
   /** Point the receiver at the primary of this epoch, keeping the relay log, and start both threads. */
   command('follow', { source }),
-  /** Stop the receiver, leave the applier running: denies acknowledgements to an old primary. Answers GTID sets. */
+  /** Stop the receiver, let the applier run: denies acknowledgements to an old primary. Answers GTID sets. */
   command('freeze', {}),
   /** Start the receiver again, after an aborted failover. */
   command('thaw', {}),
@@ -121,8 +124,11 @@ export const commandSchema = z.discriminatedUnion('kind', [
   }),
   /** After a switchover: drop the clients that still hang on the old primary. */
   command('dropClients', {}),
-  /** Acknowledge transactions or not (rpl_semi_sync_replica_enabled, receiver restarted). */
-  command('setVoter', { isVoter: z.boolean() }),
+  /**
+   * Acknowledge transactions or not (rpl_semi_sync_replica_enabled, receiver restarted). `ackFlush`: disk = what is
+   * received is flushed, all of it and from now on, before it is acknowledged; absent = as it is.
+   */
+  command('setVoter', { isVoter: z.boolean(), ackFlush: ackFlush.optional() }),
   /** Change k on the primary and commit a barrier transaction under it. */
   command('setAcknowledgements', { k: z.number().int(), timeoutMs: z.number().int() }),
   /**
@@ -284,6 +290,8 @@ export const statusSchema = z.object({
     /** server_uuids of the replicas that hold a semi-sync dump thread here. */
     acknowledgers: z.array(z.string()).nullish(),
   }),
+  /** Everything received is on disk, and will be before it is acknowledged (sync_relay_log = 1). Absent: not known. */
+  flushesRelayLog: z.boolean().optional(),
   /** Time of the last heartbeat commit that completed here as a primary. */
   heartbeatAt: z.number().nullable(),
   /**

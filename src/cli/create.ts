@@ -18,6 +18,7 @@ export const create: Verb = {
     data: { type: 'string' },
     backup: { type: 'string' },
     durability: { type: 'string' },
+    'ack-flush': { type: 'string' },
     spread: { type: 'string' },
     attribute: { type: 'string', multiple: true },
     'dry-run': { type: 'boolean' },
@@ -30,6 +31,7 @@ export const create: Verb = {
     '--data TYPE:MB': 'data volume: root, path or mount, and its size (default root:2048)',
     '--backup TYPE:MB': "backup volume, or 'none' (default root:4096)",
     '--durability KIND': 'majority, one or async (default majority from 3 members on)',
+    '--ack-flush KIND': 'os (default) or disk: replicas flush before they acknowledge, 2 to 5 times slower',
     '--spread KIND': 'agent: never two members on one agent (default); none',
     '--attribute NAME=VALUE': 'only on agents with this attribute; may be repeated',
     '--dry-run': 'say whether and where it would be placed, and change nothing',
@@ -51,13 +53,14 @@ function toBody(name: string | undefined, options: Options) {
   });
   const spread = options.text('spread');
   const members = options.number('members');
-  const durability = options.text('durability');
+  const [durability, ackFlush] = [options.text('durability'), options.text('ack-flush')];
   return {
     name,
     ...(members === undefined ? {} : { members }),
     resources: { cpus: options.number('cpus') ?? 1, memMb: parseSize(options.text('mem') ?? '1024') },
     volumes: { data: parseVolume(options.text('data') ?? 'root:2048'), backup: parseBackup(options.text('backup')) },
     ...(durability === undefined ? {} : { durability }),
+    ...(ackFlush === undefined ? {} : { ackFlush }),
     placement: { ...(spread === undefined ? {} : { spread }), attributes: Object.fromEntries(attributes) },
   };
 }

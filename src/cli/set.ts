@@ -11,6 +11,7 @@ export const set: Verb = {
   wordCount: 1,
   options: {
     durability: { type: 'string' },
+    'ack-flush': { type: 'string' },
     automation: { type: 'string' },
     'for-minutes': { type: 'string' },
     'release-cooldown': { type: 'boolean' },
@@ -20,6 +21,7 @@ export const set: Verb = {
   },
   help: {
     '--durability D': 'majority, one or async; a lower one frees blocked writes and promises less',
+    '--ack-flush os|disk': 'disk: replicas flush before they acknowledge; survives loss of power, 2 to 5 times slower',
     '--automation on|off': 'off: a dead primary is started again, no other one is chosen by itself',
     '--for-minutes N': 'with --automation off: on again after so long',
     '--release-cooldown': 'let the next automatic failover happen at once',
@@ -43,8 +45,9 @@ export const set: Verb = {
 };
 
 function changes(options: Options, now: number): Record<string, unknown> {
-  const [durability, mode, minutes] = [
+  const [durability, ackFlush, mode, minutes] = [
     options.text('durability'),
+    options.text('ack-flush'),
     options.text('automation'),
     options.number('for-minutes'),
   ];
@@ -55,6 +58,7 @@ function changes(options: Options, now: number): Record<string, unknown> {
   ];
   return {
     ...(durability === undefined ? {} : { durability }),
+    ...(ackFlush === undefined ? {} : { ackFlush }),
     ...(mode === undefined
       ? {}
       : { automation: { mode, until: minutes === undefined ? null : Math.round(now + minutes * 60_000) } }),

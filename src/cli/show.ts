@@ -20,7 +20,7 @@ export function clusterText(cluster: ClusterView): string {
         cluster.state,
         cluster.primary,
         cluster.epoch,
-        spec.durability,
+        spec.ackFlush === 'disk' ? `${spec.durability}, disk` : spec.durability,
         cluster.servicePort,
         time(cluster.createdAt),
         cluster.id,

@@ -4,6 +4,11 @@
  */
 
 export type Durability = 'majority' | 'one' | 'async';
+/**
+ * What an acknowledgement means: the transaction is in the replica's relay log, as far as its operating system is
+ * concerned (it survives every crash of processes); or on its disk (also of hosts).
+ */
+export type AckFlush = 'os' | 'disk';
 export type DiskType = 'root' | 'path' | 'mount';
 export type VolumeKind = 'data' | 'backup';
 
@@ -25,6 +30,7 @@ export interface ClusterSpec {
   readonly resources: { readonly cpus: number; readonly memMb: number };
   readonly volumes: { readonly data: VolumeSpec; readonly backup: VolumeSpec | null };
   readonly durability: Durability;
+  readonly ackFlush: AckFlush;
   readonly placement: PlacementSpec;
 }
 

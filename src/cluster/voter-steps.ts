@@ -11,10 +11,12 @@
  * Adding a voter: store the larger R (asks more of a promotion, never wrong), then let it acknowledge (a).
  * Removing one: stop its acknowledging or prove it ended; barrier, acknowledged by k of the others (c); store.
  * Raising k: MySQL, barrier (c), store. Lowering k: store, then MySQL (b).
+ * Flushing acknowledgements: flush what the voter has and all that comes, then store it without its boot id (it counts
+ * after a restart of its host as well). No more flushing: store it with its boot id, then stop.
  * Where (a) or (b) is found broken, the stored rule is first made true, then led back the ordinary way.
  * k is never lowered because voters are missing: the primary blocks rather than lies.
  */
-import type { Voter, VoterRule } from './types.ts';
+import type { AckFlush, Voter, VoterRule } from './types.ts';
 import { isSameVoter, replicaVoters } from './voters.ts';
 
 export interface WantedVoters {
@@ -22,6 +24,8 @@ export interface WantedVoters {
   readonly replicas: readonly Voter[];
   /** acknowledgements(members asked for, durability). */
   readonly k: number;
+  /** 'os' when it is left out. */
+  readonly ackFlush?: AckFlush | undefined;
 }
 
 export interface ObservedVoters {
@@ -36,6 +40,11 @@ export interface ObservedVoters {
      * Doubt is 'unknown': a setVoter without an answer, a status older than the command.
      */
     readonly acknowledges: 'yes' | 'no' | 'unknown';
+    /**
+     * true: all that it has received is on its disk, and so will be all that it acknowledges. false: it said that this
+     * is not so. Left out: nothing is known, or its executor is too old to say.
+     */
+    readonly flushes?: boolean | undefined;
     /** Its receiver runs and it holds, within the allowed lag, what the primary holds. */
     readonly isCaughtUp: boolean;
     /** It has executed all that the primary's last status says is executed. */
@@ -45,8 +54,21 @@ export interface ObservedVoters {
 
 export type VoterStep =
   /** Compare-and-set on epoch and version. */
-  | { readonly kind: 'storeRule'; readonly rule: VoterRule; readonly reason: string }
-  | { readonly kind: 'setVoter'; readonly ordinal: number; readonly isVoter: boolean; readonly reason: string }
+  | {
+      readonly kind: 'storeRule';
+      readonly rule: VoterRule;
+      /** Only when this member has executed all that the primary has: ask both, now. */
+      readonly holder?: number;
+      readonly reason: string;
+    }
+  | {
+      readonly kind: 'setVoter';
+      readonly ordinal: number;
+      readonly isVoter: boolean;
+      /** Left out: as it is. */
+      readonly ackFlush?: AckFlush;
+      readonly reason: string;
+    }
   /**
    * Set k on the primary and commit a barrier transaction under it. Only when that was answered done: store
    * `thenRule`, if there is one. May be repeated.
@@ -69,6 +91,7 @@ export function nextVoterStep(rule: VoterRule, wanted: WantedVoters, observed: O
     repair(rule, observed, primaryK) ??
     lower(rule, wanted) ??
     replace(rule, wanted, observed, waitingFor) ??
+    flush(rule, wanted, observed, waitingFor) ??
     remove(rule, wanted, observed, waitingFor) ??
     add(rule, wanted, observed, waitingFor) ??
     setK(rule, wanted, observed, primaryK, waitingFor) ?? { kind: 'none', waitingFor }
@@ -81,6 +104,15 @@ function repair(rule: VoterRule, observed: ObservedVoters, primaryK: number): Vo
     if (ordinal === rule.primary || acknowledges !== 'yes' || hasVoter(rule.voters, voter)) continue;
     return store(rule, { voters: [...rule.voters, voter] }, `member ${ordinal} acknowledges and was no voter`);
   }
+  for (const voter of replicaVoters(rule)) {
+    const member = find(observed, voter);
+    if (!isFlushed(voter) || member?.flushes !== false || member.bootId === undefined) continue;
+    return storeVoter(
+      rule,
+      { ...voter, bootId: member.bootId },
+      `member ${voter.ordinal} does not flush what it acknowledges`,
+    );
+  }
   if (primaryK < rule.k) return store(rule, { k: primaryK }, `the primary waits for ${primaryK} only, not ${rule.k}`);
   return null;
 }
@@ -92,8 +124,9 @@ function lower(rule: VoterRule, wanted: WantedVoters): VoterStep | null {
 
 /**
  * A voter that lost its memory (its host restarted, or it was filled anew) is another voter in the same place. Its old
- * self acknowledges nothing more. Once the new one holds all that the primary has executed, and does not acknowledge
- * yet, it takes the place: every transaction that counted on the old one is on it.
+ * self acknowledges nothing more. It takes the place, not acknowledging yet, after a barrier that k of the others
+ * acknowledge: then nothing counts on the old self. Where too few of them do (all hosts restarted), once it has executed
+ * all that the primary has, asked after it came back: a status of the primary may be older than what was forgotten.
  */
 function replace(
   rule: VoterRule,
@@ -105,9 +138,16 @@ function replace(
     if (!isToBeReplaced(rule, voter)) continue;
     const name = `member ${voter.ordinal}`;
     const member = find(observed, voter);
-    if (member?.holdsAll && member.acknowledges === 'no') {
+    if (member?.acknowledges === 'no') {
       const voters = rule.voters.map((one) => (one.ordinal === voter.ordinal ? voter : one));
-      return store(rule, { voters }, `${name} lost its memory and holds everything again`);
+      const thenRule = change(rule, { voters });
+      const others = replicaVoters(rule).filter((one) => find(observed, one)?.acknowledges === 'yes');
+      if (rule.k > 0 && others.length >= rule.k) {
+        const reason = `${name} lost its memory, and nothing counts on what it had`;
+        return { kind: 'setAcknowledgements', k: rule.k, thenRule, reason };
+      }
+      const reason = `${name} lost its memory and holds everything again`;
+      if (member.holdsAll) return { kind: 'storeRule', rule: thenRule, holder: voter.ordinal, reason };
     }
     waitingFor.push(`${name} to hold everything again`);
   }
@@ -117,6 +157,39 @@ function replace(
 const isToBeReplaced = (rule: VoterRule, voter: Voter): boolean =>
   voter.ordinal !== rule.primary &&
   rule.voters.some((one) => one.ordinal === voter.ordinal && !isSameVoter(one, voter));
+
+/** The rule counts on it after a restart of its host, too. */
+const isFlushed = (voter: Voter): boolean => voter.bootId === undefined;
+
+/** One voter at a time, towards what is wanted; see the head of this file. */
+function flush(
+  rule: VoterRule,
+  wanted: WantedVoters,
+  observed: ObservedVoters,
+  waitingFor: string[],
+): VoterStep | null {
+  const ackFlush = wanted.ackFlush ?? 'os';
+  const wantsDisk = ackFlush === 'disk';
+  for (const voter of replicaVoters(rule)) {
+    const { ordinal } = voter;
+    const { bootId, flushes, acknowledges = 'unknown' } = find(observed, voter) ?? {};
+    if (bootId === undefined || flushes === undefined || acknowledges === 'unknown') {
+      if (wantsDisk && !isFlushed(voter)) waitingFor.push(`word of member ${ordinal} that it flushes`);
+      continue;
+    }
+    if (!wantsDisk && isFlushed(voter))
+      return storeVoter(rule, { ...voter, bootId }, `member ${ordinal} is to flush no more`);
+    if (flushes !== wantsDisk) {
+      const reason = `member ${ordinal} is to acknowledge by ${ackFlush}`;
+      return { kind: 'setVoter', ordinal, isVoter: acknowledges === 'yes', ackFlush, reason };
+    }
+    if (wantsDisk && !isFlushed(voter)) {
+      const { bootId: _, ...flushed } = voter;
+      return storeVoter(rule, flushed, `member ${ordinal} flushes what it acknowledges`);
+    }
+  }
+  return null;
+}
 
 function remove(
   rule: VoterRule,
@@ -159,7 +232,8 @@ function add(rule: VoterRule, wanted: WantedVoters, observed: ObservedVoters, wa
     } else if (!hasVoter(rule.voters, voter)) {
       return store(rule, { voters: [...rule.voters, voter] }, `member ${ordinal} has caught up and becomes a voter`);
     } else {
-      return { kind: 'setVoter', ordinal, isVoter: true, reason: `member ${ordinal} is a voter and has caught up` };
+      const reason = `member ${ordinal} is a voter and has caught up`;
+      return { kind: 'setVoter', ordinal, isVoter: true, ackFlush: ackFlushOf(rule, wanted.ackFlush, ordinal), reason };
     }
   }
   return null;
@@ -183,6 +257,16 @@ function setK(
   if (primaryK === rule.k) return null;
   const reason = `the primary waits for ${primaryK}, the rule says ${rule.k}`;
   return { kind: 'setAcknowledgements', k: rule.k, thenRule: null, reason };
+}
+
+/** How this member must acknowledge: as is wanted, and never less than the rule counts on. */
+export function ackFlushOf(rule: VoterRule | null, wanted: AckFlush | undefined, ordinal: number): AckFlush {
+  const voter = rule?.voters.find((one) => one.ordinal === ordinal);
+  return wanted === 'disk' || (voter && isFlushed(voter)) ? 'disk' : 'os';
+}
+
+function storeVoter(rule: VoterRule, voter: Voter, reason: string): VoterStep {
+  return store(rule, { voters: rule.voters.map((one) => (one.ordinal === voter.ordinal ? voter : one)) }, reason);
 }
 
 function store(rule: VoterRule, parts: Partial<Pick<VoterRule, 'voters' | 'k'>>, reason: string): VoterStep {

@@ -29,7 +29,7 @@ import { type ClusterView, gather, isRunning, type MemberView, proofOfEnd } from
 import { judge } from './judge.ts';
 import { defaultMaxPauseMs, readyReplicas, unreadyReplicas } from './plan.ts';
 import { knownOfPrimary, readPostMortem } from './post-mortem.ts';
-import { lowerAcknowledgements } from './voter-actor.ts';
+import { ackFlushFor, lowerAcknowledgements } from './voter-actor.ts';
 import { lookUntil } from './wakes.ts';
 
 const timeoutsMs = {
@@ -487,7 +487,8 @@ async function repoint(
   // Before it follows: a transaction that it received without acknowledging is not acknowledged later, and
   // the primary's first commit would wait for ever.
   if (!member.status?.semiSync.isReplica && view.cluster.rule!.k > 0) {
-    await sendTo(context, view, member.ordinal, { kind: 'setVoter', isVoter: true }, options);
+    const ackFlush = ackFlushFor(view.cluster, member.ordinal);
+    await sendTo(context, view, member.ordinal, { kind: 'setVoter', isVoter: true, ackFlush }, options);
   }
   await sendTo(context, view, member.ordinal, { kind: 'follow', source }, options);
 }

@@ -22,7 +22,7 @@ import { type Context, emit } from './context.ts';
 import { type ClusterView, gatherMember, isInPlace, isRunning, type MemberView, primaryOf } from './gather.ts';
 import { openRebuildFor } from './rebuild-actors.ts';
 import { issuedBy } from './trimming.ts';
-import { lowerAcknowledgements } from './voter-actor.ts';
+import { ackFlushFor, lowerAcknowledgements, readExecutedNow } from './voter-actor.ts';
 import { lookUntil } from './wakes.ts';
 
 const followTimeoutMs = 15_000;
@@ -128,8 +128,10 @@ async function letAcknowledge(
   const others = rule.voters.filter((one) => one.ordinal !== self.ordinal);
   const known = rule.voters.find((one) => one.ordinal === self.ordinal);
   if (!known || !isSameVoter(known, voter)) {
-    const holdsAll = isGtidSubset(parseGtidSet(primary.status!.gtidExecuted), parseGtidSet(self.status!.gtidExecuted));
-    if (known && !holdsAll) return true;
+    if (known) {
+      const executed = parseGtidSet(await readExecutedNow(context, view, primary));
+      if (!isGtidSubset(executed, parseGtidSet(self.status!.gtidExecuted))) return true;
+    }
     const next = { ...rule, version: rule.version + 1, voters: [...others, voter] };
     const change = { clusterId: cluster.id, epoch, fromVersion: rule.version, rule: next };
     if (!(await storeRule(context.store, context.leader, change))) return false;
@@ -139,7 +141,7 @@ async function letAcknowledge(
   context.unansweredVoters.add(taskId);
   await context.executors.send(
     taskId,
-    { kind: 'setVoter', isVoter: true },
+    { kind: 'setVoter', isVoter: true, ackFlush: ackFlushFor(cluster, self.ordinal) },
     { epoch, timeoutMs: followTimeoutMs, signal },
   );
   context.unansweredVoters.delete(taskId);

@@ -20,6 +20,7 @@ import { joinCluster } from './joining.ts';
 import { newPlacementWant, partOnly, relaunchWant, releaseWant } from './launching.ts';
 import { openRebuildFor } from './rebuild-actors.ts';
 import { isLeftBehind, isUndecided, requireTrimAllowed } from './trimming.ts';
+import { ackFlushFor } from './voter-actor.ts';
 import { lookUntil } from './wakes.ts';
 
 const killEveryMs = 2000;
@@ -176,6 +177,7 @@ async function sendStart(context: Context, view: ClusterView, self: MemberView, 
   const body: CommandBody = {
     kind: 'start',
     initialise: await mayInitialise(context, self),
+    ackFlush: ackFlushFor(view.cluster, self.ordinal),
     secrets: await context.memberSecrets(await readClusterSecrets(context.store, view.cluster.id), {
       commonName: `${view.cluster.name}-${self.ordinal}`,
       ip: self.bundle!.ip,

@@ -1,13 +1,15 @@
 /** Carries out the next single step of the voters (cluster/voter-steps.ts decides it). */
+import type { CommandBody } from '../channel/protocol.ts';
 import { isGtidSubset, parseGtidSet } from '../cluster/gtid-set.ts';
-import type { VoterRule } from '../cluster/types.ts';
-import { nextVoterStep, type ObservedVoters } from '../cluster/voter-steps.ts';
+import type { AckFlush, VoterRule } from '../cluster/types.ts';
+import { ackFlushOf, nextVoterStep, type ObservedVoters } from '../cluster/voter-steps.ts';
 import { acknowledgements } from '../cluster/voters.ts';
 import { storeRule } from '../store/clusters.ts';
 import type { Context } from './context.ts';
 import { type ClusterView, isRunning, type MemberView, primaryOf, proofOfEnd } from './gather.ts';
 
 const stepTimeoutMs = 10_000;
+const askTimeoutMs = 2000;
 /** A replica this close to the primary counts as caught up. */
 const lagMaxMs = 2000;
 
@@ -30,10 +32,13 @@ export async function stepVoters(context: Context, view: ClusterView): Promise<b
       rule,
     });
   try {
-    if (step.kind === 'storeRule') return await store(step.rule);
+    if (step.kind === 'storeRule') {
+      if (step.holder !== undefined) await waitHoldsAll(context, view, step.holder);
+      return await store(step.rule);
+    }
     if (step.kind === 'setVoter') {
       const { launch } = view.members.find((member) => member.ordinal === step.ordinal)!;
-      await setVoter(context, launch!.taskId, step.isVoter, options);
+      await setVoter(context, launch!.taskId, step, options);
       return true;
     }
     await context.executors.send(
@@ -48,6 +53,33 @@ export async function stepVoters(context: Context, view: ClusterView): Promise<b
     return false;
   }
 }
+
+/** Asked now: a status may be older than the restart of a voter's host, and the primary is not reached any more. */
+export async function readExecutedNow(context: Context, view: ClusterView, primary: MemberView): Promise<string> {
+  const options = { epoch: view.cluster.epoch, timeoutMs: askTimeoutMs };
+  const nothing: CommandBody = { kind: 'catchUp', gtidSet: '', timeoutMs: 0 };
+  const answer = await context.executors.send(primary.launch!.taskId, nothing, options);
+  if (answer.outcome !== 'done' || answer.gtidExecuted === undefined)
+    throw new Error('the primary does not say what it has');
+  return answer.gtidExecuted;
+}
+
+/** Throws when the primary does not answer, or the member has not executed it all in time. */
+async function waitHoldsAll(context: Context, view: ClusterView, ordinal: number): Promise<void> {
+  const gtidSet = await readExecutedNow(context, view, primaryOf(view)!);
+  const { launch } = view.members.find((member) => member.ordinal === ordinal)!;
+  const wait: CommandBody = { kind: 'catchUp', gtidSet, timeoutMs: stepTimeoutMs - 2000 };
+  await context.executors.send(launch!.taskId, wait, { epoch: view.cluster.epoch, timeoutMs: stepTimeoutMs });
+}
+
+/** Where nobody acknowledges nobody need flush. */
+function wantedFlush({ spec }: ClusterView['cluster']): AckFlush {
+  return acknowledgements(spec.members, spec.durability) === 0 ? 'os' : spec.ackFlush;
+}
+
+/** How a member must acknowledge when it is started or told to: what is wanted, and never less than the rule counts on. */
+export const ackFlushFor = (cluster: ClusterView['cluster'], ordinal: number): AckFlush =>
+  ackFlushOf(cluster.rule, wantedFlush(cluster), ordinal);
 
 /**
  * A person lowered the durability while the primary waits to become writable: the rule follows, before MySQL does.
@@ -71,11 +103,11 @@ export async function lowerAcknowledgements(context: Context, { cluster }: Clust
 async function setVoter(
   context: Context,
   taskId: string,
-  isVoter: boolean,
+  { isVoter, ackFlush }: { readonly isVoter: boolean; readonly ackFlush?: AckFlush },
   options: { epoch: number; timeoutMs: number },
 ) {
   context.unansweredVoters.add(taskId);
-  await context.executors.send(taskId, { kind: 'setVoter', isVoter }, options);
+  await context.executors.send(taskId, { kind: 'setVoter', isVoter, ...(ackFlush ? { ackFlush } : {}) }, options);
   context.unansweredVoters.delete(taskId);
 }
 
@@ -86,7 +118,12 @@ async function clearDoubt(context: Context, view: ClusterView): Promise<boolean>
   );
   if (!doubtful?.launch) return false;
   try {
-    await setVoter(context, doubtful.launch.taskId, false, { epoch: view.cluster.epoch, timeoutMs: stepTimeoutMs });
+    await setVoter(
+      context,
+      doubtful.launch.taskId,
+      { isVoter: false },
+      { epoch: view.cluster.epoch, timeoutMs: stepTimeoutMs },
+    );
     return true;
   } catch (error) {
     context.log.warn({ err: error, ordinal: doubtful.ordinal }, 'a member does not answer whether it acknowledges');
@@ -101,7 +138,11 @@ function wantedOf(view: ClusterView): Parameters<typeof nextVoterStep>[1] {
     .filter(({ ordinal }) => !rebuilds.some((rebuild) => rebuild.ordinal === ordinal))
     .filter((member) => isWanted(view, member))
     .map(({ ordinal, member, status }) => ({ ordinal, incarnation: member.incarnation, bootId: status?.bootId }));
-  return { replicas, k: acknowledgements(cluster.spec.members, cluster.spec.durability) };
+  return {
+    replicas,
+    k: acknowledgements(cluster.spec.members, cluster.spec.durability),
+    ackFlush: wantedFlush(cluster),
+  };
 }
 
 /**
@@ -131,6 +172,7 @@ function observe(context: Context, view: ClusterView, primary: MemberView): Obse
         incarnation: member.status?.incarnation ?? member.member.incarnation,
         bootId: member.status?.bootId,
         holdsAll: holdsAll(member, primary),
+        flushes: member.isConnected && isRunning(member) ? member.status?.flushesRelayLog : undefined,
         acknowledges: acknowledges(context, member),
         isCaughtUp: isCaughtUp(member, primary),
       })),

@@ -11,6 +11,7 @@ import { type Clock, delay } from '../clock.ts';
 import { Refusal } from '../errors.ts';
 import { ensureAccounts } from '../mysql/accounts.ts';
 import { setOffline } from '../mysql/read-only.ts';
+import { flushRelayLogs } from '../mysql/relay-log.ts';
 import { readSemiSync } from '../mysql/semi-sync.ts';
 import { checkDataDirectory, initialiseDataDirectory } from './data-directory.ts';
 import { FENCE_TIMEOUT_MS, killWithin, requireNoneDying } from './dying.ts';
@@ -49,6 +50,7 @@ export async function start(
     const facts = { found: marker.incarnation, expected: context.plan.incarnation };
     throw new Refusal('INCARNATION_MISMATCH', 'the data volume holds another incarnation', facts);
   }
+  context.ackFlush = command.ackFlush ?? 'os';
   setPhase(context, 'starting');
   try {
     if (marker ? marker.fill === 'filling' || (command.initialise && marker.fill !== 'filled') : command.initialise) {
@@ -111,7 +113,10 @@ export async function bringUp(
   if (!secrets) throw new Refusal('NOT_RUNNING', 'no start command came in this launch');
   await checkDataDirectory(paths.dataDir);
   const { serverUuid, serverId } = identity ?? marker;
-  await writeStartFiles(paths, { plan, serverUuid, serverId, secrets });
+  const { ackFlush } = context;
+  await writeStartFiles(paths, { plan, serverUuid, serverId, secrets, ackFlush });
+  // What lies there from a time without flushing; from now on mysqld does it.
+  if (ackFlush === 'disk') await flushRelayLogs(paths.dataDir);
   const instance = await startInstance({
     distribution: await context.findDistribution(),
     cnfPath: paths.cnf,
@@ -134,6 +139,7 @@ export async function bringUp(
     throw error;
   }
   context.instance = instance;
+  context.areRelayLogsFlushed = ackFlush === 'disk';
   const startedAt = clock.now();
   void instance.process.exited.then((exit) => {
     if (context.instance !== instance) return; // ended by us
@@ -200,6 +206,7 @@ async function restartReplica(context: MemberContext): Promise<void> {
 export function forgetInstance(context: MemberContext): void {
   const { instance } = context;
   context.instance = null;
+  context.areRelayLogsFlushed = false;
   context.process = null;
   context.promotedEpoch = null;
   context.epochCommit = null;

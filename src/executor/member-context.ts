@@ -59,6 +59,10 @@ export interface MemberContext {
   following: { readonly host: string; readonly port: number } | null;
   isFrozen: boolean;
   isVoter: boolean;
+  /** As told last; a replica that is started again by itself goes on with it. */
+  ackFlush: 'os' | 'disk';
+  /** All that this instance had received is on disk, and mysqld was told to flush what it receives. */
+  areRelayLogsFlushed: boolean;
   /** Unclean ends in a row that were mended here. */
   restartCount: number;
   archive: Archiver;

@@ -42,6 +42,7 @@ export async function writeStartFiles(
     readonly serverId: number;
     readonly secrets: MemberSecrets;
     readonly dataDir?: string;
+    readonly ackFlush?: 'os' | 'disk';
   },
 ): Promise<void> {
   const { plan, secrets } = options;
@@ -64,7 +65,7 @@ export async function writeStartFiles(
     pidFile: join(paths.runDir, 'pid'),
     errorLog: paths.log,
     tls,
-    ackFlush: 'os',
+    ackFlush: options.ackFlush ?? 'os',
   });
   await Promise.all([
     writeDurable(paths.cnf, cnf),

@@ -167,6 +167,8 @@ async function createContext(deps: MemberDeps, found: Found): Promise<MemberCont
     following: null,
     isFrozen: false,
     isVoter: false,
+    ackFlush: 'os',
+    areRelayLogsFlushed: false,
     restartCount: 0,
     archive: noArchiver,
     logKeeper: noLogKeeper,

@@ -13,10 +13,12 @@ import { writeEpoch } from '../mysql/heartbeat.ts';
 import { readLongestTransaction } from '../mysql/long-transaction.ts';
 import { pauseWrites } from '../mysql/pause-writes.ts';
 import * as readOnly from '../mysql/read-only.ts';
+import { flushRelayLogs, setRelayLogFlush } from '../mysql/relay-log.ts';
 import {
   pointReceiver,
   readReplication,
   resetReplication,
+  startIdleApplier,
   startReceiver,
   startReplication,
   stopReceiver,
@@ -74,11 +76,15 @@ function sourceOf(context: MemberContext, source: { readonly host: string; reado
   return { ...source, ...secrets.replication, caFile: join(paths.runDir, 'ca.pem'), from: plan.address };
 }
 
-/** Stops the receiver, leaves the applier: this member acknowledges nothing more. */
+/** Stops the receiver, lets the applier run: this member acknowledges nothing more. */
 export async function freeze(context: MemberContext): Promise<CommandResult> {
   const { admin } = requireInstance(context);
   context.isFrozen = true;
   await stopReceiver(admin);
+  const answer = await answerHoldings(admin);
+  if (answer.outcome === 'done' && answer.isApplierRunning) return answer;
+  // Since a restart it waits for a primary to be compared with. Without one nobody could follow: it applies what it has.
+  await startIdleApplier(admin);
   return answerHoldings(admin);
 }
 
@@ -269,8 +275,27 @@ export async function dropClients(context: MemberContext): Promise<CommandResult
   return { outcome: 'done' };
 }
 
+/** mysqld flushes first, then what it had not flushed before is: nothing comes in between. */
+async function setAckFlush(
+  context: MemberContext,
+  admin: Session,
+  ackFlush: Of<'setVoter'>['ackFlush'],
+): Promise<void> {
+  if (ackFlush === undefined) return;
+  context.ackFlush = ackFlush;
+  if (ackFlush === 'os') {
+    context.areRelayLogsFlushed = false;
+    return setRelayLogFlush(admin, 'os');
+  }
+  await setRelayLogFlush(admin, 'disk');
+  if (context.areRelayLogsFlushed) return;
+  await flushRelayLogs(context.paths.dataDir);
+  if (context.instance?.admin === admin) context.areRelayLogsFlushed = true;
+}
+
 export async function setVoter(context: MemberContext, command: Of<'setVoter'>): Promise<CommandResult> {
   const { admin } = requireInstance(context);
+  await setAckFlush(context, admin, command.ackFlush);
   await setReplica(admin, command.isVoter);
   context.isVoter = command.isVoter;
   return answerHoldings(admin);

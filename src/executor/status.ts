@@ -4,6 +4,7 @@ import { readGtids } from '../mysql/gtid.ts';
 import { readHeartbeat } from '../mysql/heartbeat.ts';
 import { readLongestTransaction } from '../mysql/long-transaction.ts';
 import { readAccess } from '../mysql/read-only.ts';
+import { readRelayLogFlush } from '../mysql/relay-log.ts';
 import { readReplication } from '../mysql/replication.ts';
 import { readSemiSync } from '../mysql/semi-sync.ts';
 import { readPendingMs } from './heartbeat-loop.ts';
@@ -31,7 +32,14 @@ const isNoNews: ReadonlySet<string> = new Set(['sequence', 'at', 'heardMsAgo', '
 
 type InstanceFacts = Pick<
   Status,
-  'isWritable' | 'gtidExecuted' | 'gtidReceived' | 'gtidPurged' | 'replication' | 'lagMs' | 'semiSync'
+  | 'isWritable'
+  | 'gtidExecuted'
+  | 'gtidReceived'
+  | 'gtidPurged'
+  | 'flushesRelayLog'
+  | 'replication'
+  | 'lagMs'
+  | 'semiSync'
 >;
 
 export const unknownFacts: InstanceFacts = {
@@ -47,6 +55,7 @@ export const unknownFacts: InstanceFacts = {
 /** Asks an instance over its probe session. Throws when it does not answer. */
 export async function readInstance(instance: RunningInstance, now: () => number): Promise<InstanceFacts> {
   const { probe } = instance;
+  const flushesRelayLog = await readRelayLogFlush(probe);
   const [access, gtids, replication, semiSync, heartbeat] = await Promise.all([
     readAccess(probe),
     readGtids(probe),
@@ -59,6 +68,7 @@ export async function readInstance(instance: RunningInstance, now: () => number)
     gtidExecuted: gtids.executed,
     gtidReceived: replication?.received ?? '',
     gtidPurged: gtids.purged,
+    flushesRelayLog,
     replication: replication && {
       sourceHost: replication.sourceHost,
       sourcePort: replication.sourcePort,
@@ -156,6 +166,9 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
       isInitialised: context.marker?.fill === 'filled',
       dataPlace: context.volumes?.data.place ?? null,
       ...known,
+      ...(known.flushesRelayLog === undefined
+        ? {}
+        : { flushesRelayLog: known.flushesRelayLog && context.areRelayLogsFlushed }),
       replication: heard(known),
       heartbeatAt: context.heartbeatAt,
       ...readDoubts(known),

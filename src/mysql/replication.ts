@@ -164,6 +164,13 @@ export async function stopReceiver(session: Session): Promise<void> {
   if (await readReplication(session)) await session.query('STOP REPLICA IO_THREAD', [], { timeoutMs: stopTimeoutMs });
 }
 
+/** Of a channel whose applier was not started, and has not failed. */
+export async function startIdleApplier(session: Session): Promise<void> {
+  const replication = await readReplication(session);
+  if (replication?.applier === 'off' && replication.applierError === '')
+    await session.query('START REPLICA SQL_THREAD');
+}
+
 /** Starts the receiver again. Without a channel there is nothing to start. */
 export async function startReceiver(session: Session): Promise<void> {
   if (await readReplication(session)) await session.query('START REPLICA IO_THREAD');

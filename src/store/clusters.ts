@@ -228,10 +228,19 @@ export function setAutomation(
   });
 }
 
-/** A person's word: another durability. The voters are led there step by step. Refusal: NOT_FOUND. */
-export function setDurability(store: Store, id: string, durability: ClusterSpec['durability']): Promise<ClusterRow> {
+/** A person's word: another durability; what is left out stays. The voters are led there step by step. Refusal: NOT_FOUND. */
+export function setDurability(
+  store: Store,
+  id: string,
+  change: {
+    readonly durability?: ClusterSpec['durability'] | undefined;
+    readonly ackFlush?: ClusterSpec['ackFlush'] | undefined;
+  },
+): Promise<ClusterRow> {
   return transaction(store, () => {
-    const spec = { ...getById(store, id).spec, durability };
+    const { spec: before } = getById(store, id);
+    const { durability = before.durability, ackFlush = before.ackFlush } = change;
+    const spec = { ...before, durability, ackFlush };
     run(store, 'UPDATE cluster SET spec = ? WHERE id = ?', JSON.stringify(spec), id);
     return getById(store, id);
   });

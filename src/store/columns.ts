@@ -12,6 +12,7 @@ export const specColumn: z.ZodType<ClusterSpec> = z.object({
   resources: z.object({ cpus: z.number(), memMb: z.number() }),
   volumes: z.object({ data: volume, backup: volume.nullable() }),
   durability: z.enum(['majority', 'one', 'async']),
+  ackFlush: z.enum(['os', 'disk']).default('os'),
   placement: z.object({ spread: z.enum(['agent', 'none']), attributes: z.record(z.string(), z.string()) }),
 });
 

@@ -12,6 +12,7 @@ export function sampleSpec(change: Partial<ClusterSpec> = {}): ClusterSpec {
     resources: { cpus: 0.3, memMb: 512 },
     volumes: { data: { type: 'mount', sizeMb: 1000 }, backup: { type: 'path', sizeMb: 2000 } },
     durability: 'majority',
+    ackFlush: 'os',
     placement: { spread: 'agent', attributes: {} },
     ...change,
   };

@@ -27,6 +27,7 @@ test('defaults are three members, majority, one member an agent, no backup volum
     resources: { cpus: 0.5, memMb: 512 },
     volumes: { data: { type: 'root', sizeMb: 1024 }, backup: null },
     durability: 'majority',
+    ackFlush: 'os',
     placement: { spread: 'agent', attributes: {} },
   };
   expect(filled).toEqual({ kind: 'valid', spec: expected });

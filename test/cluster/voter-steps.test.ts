@@ -84,6 +84,78 @@ describe('nextVoterStep', () => {
     expect(shape(nextVoterStep(rule(2, 1), want(1, 1), observe(1, 'yes', 'yes')))).toEqual(['store', 1, 0, 1, 2]);
   });
 
+  describe('boot ids and flushing', () => {
+    const boot = (ordinal: number, bootId = 'now') => ({ ...voter(ordinal), bootId });
+    const sees = (flushes: boolean | undefined, change: object = {}): ObservedVoters => ({
+      primaryK: 1,
+      members: [
+        { ...boot(1), acknowledges: 'yes', isCaughtUp: true, flushes },
+        { ...boot(2), acknowledges: 'yes', isCaughtUp: true, flushes, ...change },
+      ],
+    });
+    const of = (one: object, two: object) => ({
+      ...rule(3, 1),
+      voters: [boot(0), { ...voter(1), ...one }, { ...voter(2), ...two }],
+    });
+    const now = { bootId: 'now' };
+    const next = (from: ReturnType<typeof of>, ackFlush: 'os' | 'disk', seen: ObservedVoters) =>
+      nextVoterStep(from, { k: 1, replicas: [boot(1), boot(2)], ackFlush }, seen);
+    const bootIds = (step: VoterStep) =>
+      step.kind === 'storeRule' ? step.rule.voters.map(({ bootId }) => bootId) : step;
+
+    test('a host that was restarted is another voter: it takes its place after a barrier of the others, or when it holds everything again', () => {
+      const from = of(now, { bootId: 'before' });
+      const away = { acknowledges: 'no', holdsAll: false } as const;
+
+      expect(next(from, 'os', sees(false, away))).toMatchObject({ kind: 'setAcknowledgements', k: 1 });
+      const alone = (change: object): ObservedVoters => ({
+        primaryK: 1,
+        members: sees(false, change).members.map((one) =>
+          one.ordinal === 1 ? { ...one, acknowledges: 'unknown' } : one,
+        ),
+      });
+      expect(shape(next(from, 'os', alone(away)))).toContain('member 2 to hold everything again');
+      const step = next(from, 'os', alone({ ...away, holdsAll: true }));
+      expect(bootIds(step)).toEqual(['now', 'now', 'now']);
+      expect(step).toMatchObject({ holder: 2 });
+      expect(next(from, 'os', alone({ holdsAll: true })).kind).toBe('none');
+    });
+
+    test('os to disk: flushed first, counted after it said so; one that cannot say so keeps its boot id', () => {
+      expect(next(of(now, now), 'disk', sees(false))).toMatchObject({
+        kind: 'setVoter',
+        ordinal: 1,
+        isVoter: true,
+        ackFlush: 'disk',
+      });
+      expect(bootIds(next(of(now, now), 'disk', sees(true)))).toEqual(['now', undefined, 'now']);
+      expect(bootIds(next(of({}, now), 'disk', sees(true)))).toEqual(['now', undefined, undefined]);
+      expect(shape(next(of({}, {}), 'disk', sees(true)))).toEqual(['none']);
+      expect(shape(next(of(now, now), 'disk', sees(undefined)))).toEqual([
+        'none',
+        'word of member 1 that it flushes',
+        'word of member 2 that it flushes',
+      ]);
+    });
+
+    test('disk to os: the boot id is stored first, then flushing ends', () => {
+      expect(bootIds(next(of({}, now), 'os', sees(true)))).toEqual(['now', 'now', 'now']);
+      expect(next(of(now, now), 'os', sees(true))).toMatchObject({ kind: 'setVoter', ordinal: 1, ackFlush: 'os' });
+      expect(shape(next(of(now, now), 'os', sees(false)))).toEqual(['none']);
+    });
+
+    test('a voter that flushes stays one over a restart of its host, and is told to flush before it acknowledges', () => {
+      const wanted = { k: 1, replicas: [boot(1), boot(2, 'later')], ackFlush: 'disk' as const };
+      const step = nextVoterStep(of({}, {}), wanted, sees(true, { bootId: 'later', acknowledges: 'no' }));
+
+      expect(step).toMatchObject({ kind: 'setVoter', ordinal: 2, isVoter: true, ackFlush: 'disk' });
+    });
+
+    test('one that the rule counts on and that does not flush makes the rule say so first', () => {
+      expect(bootIds(next(of({}, now), 'disk', sees(false)))).toEqual(['now', 'now', 'now']);
+    });
+  });
+
   test('a primary that waits for less than the rule says makes the rule say less', () => {
     expect(shape(nextVoterStep(rule(3, 1), want(1, 1, 2), observe(0, 'yes', 'yes')))).toEqual(['store', 0, 0, 1, 2]);
   });
@@ -98,6 +170,7 @@ describe('in a small world', () => {
       b: fc.nat(4),
     }),
     fc.record({ kind: fc.constantFrom('restart' as const, 'rebuild' as const), a: fc.nat(31), b: fc.nat(4) }),
+    fc.record({ kind: fc.constantFrom('reboot' as const, 'flush' as const), a: fc.nat(31), b: fc.nat(4) }),
     fc.record({ kind: fc.constantFrom('failover' as const, 'switchover' as const), a: fc.nat(31), b: fc.nat(4) }),
     fc.record({ kind: fc.constant('settle' as const), a: fc.constant(0), b: fc.constant(0) }),
   );
@@ -107,8 +180,10 @@ describe('in a small world', () => {
     if (kind === 'step') world.step(a & (a >> 3), b === 0);
     if (kind === 'commit') world.commit();
     if (kind === 'deliver') world.deliver(ordinal, b + 1);
-    if (kind === 'want') world.want(a, b % world.members.length);
+    if (kind === 'want') world.want(a, b % world.members.length, world.wanted.ackFlush);
+    if (kind === 'flush') world.want(31, b % world.members.length, a & 1 ? 'disk' : 'os');
     if (kind === 'restart') world.restart(ordinal);
+    if (kind === 'reboot') world.reboot(ordinal);
     if (kind === 'rebuild') world.rebuild(ordinal);
     if (kind === 'failover') world.failover(a);
     if (kind === 'switchover') world.switchover(ordinal);
@@ -132,13 +207,33 @@ describe('in a small world', () => {
     expect(promotions).toBeGreaterThan(20);
   });
 
+  test('with ackFlush disk a restart of every host, all at once, leaves all that a promotion needs', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 3, max: 5 }), fc.array(action, { maxLength: 30 }), (count, actions) => {
+        const world = new VoterWorld(count);
+        for (const one of actions) act(world, one);
+        const k = Math.floor(count / 2);
+        world.want(31, k, 'disk');
+        for (const ordinal of world.replicas()) world.deliver(ordinal, world.log.length);
+        for (let steps = 0; steps < 80 && world.step(0, false) !== 'none'; steps++);
+        world.commit();
+        for (const ordinal of world.replicas().slice(0, k)) world.deliver(ordinal, 99);
+        for (const ordinal of world.replicas()) world.reboot(ordinal);
+
+        expect(world.isSafeWithAll()).toBe(true);
+        expect(world.findLoss()).toBeNull();
+      }),
+    );
+  });
+
   test('left alone, steps end with all wanted voters acknowledging and k as wanted', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 5 }), fc.nat(31), (count, bits) => {
         const world = new VoterWorld(count);
         for (const wanted of [31, bits, 31]) {
           world.want(wanted, 0);
-          world.want(wanted, Math.min(Math.floor(count / 2), world.wanted.replicas.length));
+          const ackFlush = wanted === bits ? 'disk' : 'os';
+          world.want(wanted, Math.min(Math.floor(count / 2), world.wanted.replicas.length), ackFlush);
           let steps = 0;
           while (world.step(0, false) !== 'none' && steps < 60) steps++;
 
@@ -146,6 +241,8 @@ describe('in a small world', () => {
           expect(world.rule.k).toBe(world.wanted.k);
           expect(world.primaryK).toBe(world.wanted.k);
           expect(world.rule.voters).toHaveLength(world.wanted.replicas.length + 1);
+          const flushed = world.rule.voters.filter(({ ordinal, bootId }) => ordinal !== 0 && bootId === undefined);
+          expect(flushed).toHaveLength(ackFlush === 'disk' ? world.wanted.replicas.length : 0);
         }
       }),
     );

@@ -1,12 +1,13 @@
 /**
  * A small world of one cluster for the property test of the voters: what each member holds is a prefix of its
  * primary's log, as MySQL delivers it. The world is as unkind as it may be: acknowledgements are remembered for ever,
- * an old primary goes on with everybody who is not frozen, commands end half way, observations are doubtful.
+ * an old primary goes on with everybody who is not frozen, commands end half way, observations are doubtful, a host
+ * that is restarted forgets all that was not flushed.
  */
 import { choosePrimary } from '../../src/cluster/choose-primary.ts';
 import type { VoterRule } from '../../src/cluster/types.ts';
-import type { WantedVoters } from '../../src/cluster/voter-steps.ts';
-import { nextVoterStep } from '../../src/cluster/voter-steps.ts';
+import type { VoterStep, WantedVoters } from '../../src/cluster/voter-steps.ts';
+import { ackFlushOf, nextVoterStep } from '../../src/cluster/voter-steps.ts';
 import { firstRule, isPromotionSafe, ruleAfterPromotion } from '../../src/cluster/voters.ts';
 import { gtidsOf } from './rules.ts';
 
@@ -15,6 +16,12 @@ export interface WorldMember {
   held: number[];
   isAcknowledging: boolean;
   acknowledgedTo: number;
+  /** Of its host. */
+  boot: number;
+  /** mysqld flushes what it receives. */
+  isFlushing: boolean;
+  /** So many of `held` are on its disk. */
+  flushed: number;
 }
 
 export class VoterWorld {
@@ -33,21 +40,25 @@ export class VoterWorld {
       held: [],
       isAcknowledging: false,
       acknowledgedTo: 0,
+      boot: 0,
+      isFlushing: false,
+      flushed: 0,
     }));
     this.rule = firstRule({ epoch: 1, primary: this.voter(0), replicas: [], members: count, durability: 'majority' });
   }
 
   voter(ordinal: number) {
-    return { ordinal, incarnation: `${ordinal}/${this.members[ordinal]!.incarnation}` };
+    const { incarnation, boot } = this.members[ordinal]!;
+    return { ordinal, incarnation: `${ordinal}/${incarnation}`, bootId: `boot ${boot}` };
   }
 
   replicas(): number[] {
     return this.members.map((_, ordinal) => ordinal).filter((ordinal) => ordinal !== this.rule.primary);
   }
 
-  want(bits: number, k: number): void {
+  want(bits: number, k: number, ackFlush: WantedVoters['ackFlush'] = 'os'): void {
     const replicas = this.replicas().filter((ordinal) => bits & (1 << ordinal));
-    this.wanted = { replicas: replicas.map((ordinal) => this.voter(ordinal)), k };
+    this.wanted = { replicas: replicas.map((ordinal) => this.voter(ordinal)), k, ackFlush };
   }
 
   commit(): number {
@@ -60,6 +71,7 @@ export class VoterWorld {
     const member = this.members[ordinal]!;
     if (ordinal === this.rule.primary) return;
     member.held = this.log.slice(0, member.held.length + count);
+    if (member.isFlushing) member.flushed = member.held.length;
     if (member.isAcknowledging) member.acknowledgedTo = member.held.length;
     this.settle();
   }
@@ -71,9 +83,22 @@ export class VoterWorld {
     });
   }
 
-  /** mysqld of a replica starts again: acknowledging is off in my.cnf. */
+  /** mysqld of a replica starts again: acknowledging is off in my.cnf, and it flushes as it is told at every start. */
   restart(ordinal: number): void {
-    this.members[ordinal]!.isAcknowledging = false;
+    const member = this.members[ordinal]!;
+    member.isAcknowledging = false;
+    member.isFlushing = ackFlushOf(this.rule, this.wanted.ackFlush, ordinal) === 'disk';
+    if (member.isFlushing) member.flushed = member.held.length;
+  }
+
+  /** Its host loses power. What it forgets it was not the only one to know: the primary has all that it logged. */
+  reboot(ordinal: number): void {
+    if (ordinal === this.rule.primary) return;
+    const member = this.members[ordinal]!;
+    member.held = member.held.slice(0, member.flushed);
+    member.boot += 1;
+    this.restart(ordinal);
+    this.wanted = { ...this.wanted, replicas: this.wanted.replicas.map((one) => this.voter(one.ordinal)) };
   }
 
   /** All data of a replica is lost, also of a voter. */
@@ -84,8 +109,9 @@ export class VoterWorld {
   }
 
   private renew(ordinal: number): void {
-    const { incarnation } = this.members[ordinal]!;
-    this.members[ordinal] = { incarnation: incarnation + 1, held: [], isAcknowledging: false, acknowledgedTo: 0 };
+    const { incarnation, boot, isFlushing } = this.members[ordinal]!;
+    const empty = { held: [], isAcknowledging: false, acknowledgedTo: 0, flushed: 0 };
+    this.members[ordinal] = { ...empty, incarnation: incarnation + 1, boot, isFlushing };
   }
 
   /** One loop of the controller. `doubt`: bits of members about whom nothing is known; `ends`: it dies before storing. */
@@ -95,11 +121,15 @@ export class VoterWorld {
       members: this.replicas().map((ordinal) => ({
         ...this.voter(ordinal),
         acknowledges: doubt & (1 << ordinal) ? 'unknown' : this.members[ordinal]!.isAcknowledging ? 'yes' : 'no',
+        flushes: doubt & (1 << ordinal) ? undefined : this.members[ordinal]!.isFlushing,
+        // By a status of the primary that may be old.
+        holdsAll: (doubt & (1 << (ordinal + 10))) !== 0 || this.executesAll(ordinal),
         isCaughtUp: (doubt & (1 << (ordinal + 5))) === 0,
       })),
     });
-    if (step.kind === 'storeRule') this.store(step.rule);
-    if (step.kind === 'setVoter') this.members[step.ordinal]!.isAcknowledging = step.isVoter;
+    if (step.kind === 'storeRule' && (step.holder === undefined || this.executesAll(step.holder)))
+      this.store(step.rule);
+    if (step.kind === 'setVoter') this.setVoter(step);
     if (step.kind === 'setAcknowledgements') {
       this.primaryK = step.k;
       this.settle();
@@ -109,6 +139,21 @@ export class VoterWorld {
       if (this.acknowledged.has(barrier) && !ends && step.thenRule) this.store(step.thenRule);
     }
     return step.kind;
+  }
+
+  private setVoter({ ordinal, isVoter, ackFlush }: Extract<VoterStep, { kind: 'setVoter' }>): void {
+    const member = this.members[ordinal]!;
+    if (ackFlush === 'disk') member.flushed = member.held.length;
+    member.isFlushing = ackFlush === undefined ? member.isFlushing : ackFlush === 'disk';
+    member.isAcknowledging = isVoter;
+  }
+
+  /** What is executed is on disk, however it was received. */
+  private executesAll(ordinal: number): boolean {
+    const member = this.members[ordinal]!;
+    if (member.held.length < this.log.length) return false;
+    member.flushed = member.held.length;
+    return true;
   }
 
   private store(rule: VoterRule): void {
@@ -140,6 +185,10 @@ export class VoterWorld {
     return null;
   }
 
+  isSafeWithAll(): boolean {
+    return isPromotionSafe(this.rule, this.reached(31), this.facts()).safe;
+  }
+
   /** The primary hands over: its writes end, the candidate catches up, all others stay as far as they are. */
   switchover(candidate: number): void {
     const old = this.rule.primary;
@@ -148,7 +197,8 @@ export class VoterWorld {
     const reached = [this.reach(old, this.log), this.reach(candidate, this.log)];
     const choice = choosePrimary({ ...this.facts(), rule: this.rule, reached, candidate, preferences: [] });
     if (choice.kind === 'refused') return;
-    this.members[old] = { ...this.members[old]!, held: [...this.log], isAcknowledging: false };
+    const all = { held: [...this.log], flushed: this.log.length };
+    this.members[old] = { ...this.members[old]!, ...all, isAcknowledging: false };
     this.promote(candidate, choice.catchUpTo, true);
   }
 

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { VoterRule } from '../../src/cluster/types.ts';
 import {
   acknowledgements,
+  countedVoters,
   firstRule,
   isPromotionSafe,
   promotionNeeds,
@@ -127,6 +128,18 @@ describe('rules', () => {
 
     expect(next.base).toBe(gtids(9));
     expect(ruleAfterPromotion({ ...next, voters: rule(3, 1).voters, primary: 0 }, change).base).toBe(gtids(9));
+  });
+
+  test('a voter without a boot id counts over a restart of its host, one with it does not', () => {
+    const of = (bootId: string | undefined) => ({
+      ...rule(3, 1),
+      voters: rule(3, 1).voters.map((one) => ({ ...one, bootId })),
+    });
+    const reached = [1, 2].map((ordinal) => ({ ...member(ordinal, 5), bootId: 'later' }));
+
+    expect(countedVoters(of('before'), reached)).toEqual([]);
+    expect(countedVoters(of('later'), reached)).toHaveLength(2);
+    expect(countedVoters(of(undefined), reached)).toHaveLength(2);
   });
 
   test('who is no voter cannot be the next primary', () => {

@@ -49,6 +49,7 @@ export interface Scenario {
 export interface ScenarioOptions {
   readonly members?: number;
   readonly durability?: ClusterSpec['durability'];
+  readonly ackFlush?: ClusterSpec['ackFlush'];
   readonly hasBackup?: boolean;
   readonly seed?: number;
   /** Writers, as teams have them. */
@@ -63,7 +64,9 @@ export async function createScenario(options: ScenarioOptions = {}): Promise<Sce
   const random = createRandom(seed).fork('scenario');
   const world = await createWorld({ random, agents: members + 1, mutants: new Set() });
   const durability = options.durability ?? (members > 2 ? 'majority' : 'async');
-  const clusterId = await addCluster(world, { name: 'orders', members, hasBackup, durability });
+  const clusterId = await addCluster(world, {
+    ...{ name: 'orders', members, hasBackup, durability, ackFlush: options.ackFlush ?? 'os' },
+  });
   const simulation = createSimulation(world, [clusterId], members, random.fork('plane').next);
   const { until: runUntil } = createRunner(simulation);
   const { time, store } = world;

@@ -106,7 +106,7 @@ test('both hosts are lost: nothing proves it, a person reads the statement, quot
 
   await scenario.run(5000);
   expect(scenario.isWritable(survivor)).toBe(false);
-  await setDurability(simulation.world.store, clusterId, 'async');
+  await setDurability(simulation.world.store, clusterId, { durability: 'async' });
   scenario.wake();
   await scenario.until('writes', () => scenario.isWritable(survivor));
   await write();

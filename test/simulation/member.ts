@@ -10,7 +10,7 @@ import { type ErrorCode, Refusal } from '../../src/errors.ts';
 import { createCommandQueue } from '../../src/executor/command-queue.ts';
 import type { Logger } from '../../src/log.ts';
 import { type Backup, firstState, type Marker, type MemberState, type TrimIntent, type Volume } from './disks.ts';
-import { cloneData, createData, type Data, Instance, type Servers, type Transaction } from './mysql.ts';
+import { cloneData, createData, type Data, Instance, type Servers, setRelayFlush, type Transaction } from './mysql.ts';
 import type { Process } from './time.ts';
 
 type Of<K extends Command['kind']> = Extract<Command, { kind: K }>;
@@ -40,7 +40,8 @@ export type Mutant =
   | 'keep-server-uuid'
   | 'forget-was-writable'
   | 'answer-before-acknowledged'
-  | 'freeze-without-stop';
+  | 'freeze-without-stop'
+  | 'same-boot-id';
 
 export const trimSteps = ['marked', 'saved', 'cutting', 'cut', 'started', 'named'] as const;
 export type TrimStep = (typeof trimSteps)[number];
@@ -79,6 +80,7 @@ export class SimulatedMember {
   #heartbeatAt: number | null = null;
   #following: { host: string; port: number } | null = null;
   #isFrozen = false;
+  #ackFlush: 'os' | 'disk' = 'os';
   #rebuiltIncarnation: string | null = null;
   #restartCount = 0;
   #work: Status['work'] = null;
@@ -338,6 +340,7 @@ export class SimulatedMember {
     try {
       if (data.marker?.fill === 'filling' || (mayFill && data.marker?.fill !== 'filled'))
         await this.#initialise(data, signal);
+      this.#ackFlush = command.ackFlush ?? 'os';
       const instance = await this.#bringUp(signal);
       try {
         this.#update({ held: null, wasWritable: false });
@@ -385,6 +388,7 @@ export class SimulatedMember {
     await this.#pause('start', signal);
     await this.#whenDiskAnswers(signal);
     if (data.disk.holder) throw new Refusal('BUSY', 'another process holds the lock of the data volume');
+    setRelayFlush(data.data, this.#ackFlush === 'disk');
     const { cluster, ordinal } = plan;
     const instance = new Instance(servers, {
       host: plan.address,
@@ -543,6 +547,7 @@ export class SimulatedMember {
     const instance = this.#requireInstance();
     this.#isFrozen = true;
     if (!this.options.mutants.has('freeze-without-stop')) instance.stopReceiver();
+    if (instance.applier === 'off') instance.startApplier();
     await this.#pause('statement');
     return this.#holdings(instance);
   }
@@ -723,8 +728,10 @@ export class SimulatedMember {
     return { outcome: 'done' };
   }
 
-  async #setVoter({ isVoter }: Of<'setVoter'>): Promise<CommandResult> {
+  async #setVoter({ isVoter, ackFlush }: Of<'setVoter'>): Promise<CommandResult> {
     const instance = this.#requireInstance();
+    this.#ackFlush = ackFlush ?? this.#ackFlush;
+    if (ackFlush) setRelayFlush(instance.data, ackFlush === 'disk');
     instance.isReplica = isVoter;
     if (instance.receiver !== 'off' && instance.isAcknowledging !== isVoter) {
       instance.stopReceiver();
@@ -1102,7 +1109,8 @@ export class SimulatedMember {
       taskId: plan.taskId,
       sequence: this.#sequence,
       at: process.clock.now(),
-      bootId: this.options.bootId,
+      bootId: this.options.mutants.has('same-boot-id') ? 'boot' : this.options.bootId,
+      flushesRelayLog: this.options.data?.data?.flushesRelay ?? false,
       incarnation: marker?.incarnation ?? plan.incarnation,
       serverUuid: marker?.serverUuid ?? plan.serverUuid,
       epoch,

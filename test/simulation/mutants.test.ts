@@ -24,6 +24,21 @@ const planted: readonly Planted[] = [
     ],
   },
   {
+    mutant: 'same-boot-id',
+    breaks: 'G1',
+    // Of those whose replicas do not flush.
+    seed: 5,
+    faults: [
+      { at: 8900, kind: 'cutControl', target: 0, ms: 60_000 },
+      { at: 9000, kind: 'slowApplier', target: 1, ms: 20_000 },
+      { at: 9000, kind: 'slowApplier', target: 2, ms: 20_000 },
+      { at: 12_000, kind: 'isolate', target: 0, ms: 40_000 },
+      { at: 12_100, kind: 'rebootHost', target: 1, keepsId: true },
+      { at: 12_100, kind: 'rebootHost', target: 2, keepsId: true },
+      { at: 25_000, kind: 'failover', candidate: null, force: true },
+    ],
+  },
+  {
     mutant: 'freeze-without-stop',
     breaks: 'G2',
     seed: 1,

@@ -42,6 +42,10 @@ export interface Data {
   readonly purged: Gtids;
   relay: Transaction[];
   received: Gtids;
+  /** Of the relay log: in the cache of the operating system only. */
+  readonly unflushed: Set<number>;
+  /** sync_relay_log = 1 */
+  flushesRelay: boolean;
   channel: { readonly host: string; readonly port: number } | null;
   register: string;
   heartbeatAt: number | null;
@@ -59,6 +63,8 @@ export function createData(serverUuid: string): Data {
     purged: createGtids(),
     relay: [],
     received: createGtids(),
+    unflushed: new Set(),
+    flushesRelay: false,
     channel: null,
     register: '',
     heartbeatAt: null,
@@ -81,9 +87,18 @@ export function cloneData(from: Data, serverUuid: string): Data {
   };
 }
 
-/** The host lost power: what the receiver wrote was not flushed, and a part of it is gone (ackFlush os). */
+/** What mysqld had not flushed before it was told to is flushed then. */
+export function setRelayFlush(data: Data, isOn: boolean): void {
+  data.flushesRelay = isOn;
+  if (isOn) data.unflushed.clear();
+}
+
+/** The host lost power: from somewhere on, what the receiver wrote and nobody flushed is gone. */
 export function loseRelay(data: Data, random: Random): number {
-  const kept = random.between(0, data.relay.length);
+  const first = data.relay.findIndex(({ id }) => data.unflushed.has(id));
+  data.unflushed.clear();
+  if (first === -1) return 0;
+  const kept = random.between(first, data.relay.length);
   const lost = data.relay.splice(kept);
   for (const { key, n } of lost) data.received.remove(key, n);
   return lost.length;
@@ -434,6 +449,7 @@ export class Instance {
         if (!this.isAble) return;
         const transaction = this.data.relay.shift();
         if (!transaction) return;
+        this.data.unflushed.delete(transaction.id);
         if (!this.data.flushed.has(transaction.key, transaction.n)) {
           this.#flush(transaction);
           this.settle();
@@ -515,6 +531,7 @@ export class Instance {
   receive(transaction: Transaction): void {
     this.heard();
     this.data.relay.push(transaction);
+    if (!this.data.flushesRelay) this.data.unflushed.add(transaction.id);
     this.data.received.add(transaction.key, transaction.n);
     this.#applyNext();
   }

@@ -76,7 +76,8 @@ export async function runSeed(options: RunOptions): Promise<RunResult> {
   const world = await createWorld({ random, agents: members + 1, mutants: new Set(options.mutants ?? []) });
   const hasBackup = random.chance(0.8);
   const durability = members === 1 ? 'async' : members === 2 ? random.pick(['async', 'one'] as const) : 'majority';
-  const clusterId = await addCluster(world, { name: 'orders', members, hasBackup, durability });
+  const ackFlush = random.fork('flush').chance(0.3) ? 'disk' : 'os';
+  const clusterId = await addCluster(world, { name: 'orders', members, hasBackup, durability, ackFlush });
   const faults =
     options.faults ??
     drawFaults(random.fork('faults'), { members, fromMs: 9000, toMs: 9000 + random.between(5, 40) * 1000 });

@@ -160,6 +160,7 @@ export async function addCluster(
     readonly members: number;
     readonly hasBackup: boolean;
     readonly durability: ClusterSpec['durability'];
+    readonly ackFlush?: ClusterSpec['ackFlush'];
   },
 ): Promise<string> {
   const id = world.newId();
@@ -175,6 +176,7 @@ export async function addCluster(
         backup: shape.hasBackup ? { type: 'path', sizeMb: 1024 } : null,
       },
       durability: shape.durability,
+      ackFlush: shape.ackFlush ?? 'os',
       placement: { spread: 'agent', attributes: {} },
     },
     secrets: { team: account, replication: account, clone: account, caCertPem: '', caKeyPem: '' },

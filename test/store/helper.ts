@@ -59,6 +59,7 @@ export const aSpec = (name = 'orders', members = 3): ClusterSpec => ({
   resources: { cpus: 1, memMb: 1024 },
   volumes: { data: { type: 'mount', sizeMb: 2048 }, backup: { type: 'path', sizeMb: 4096 } },
   durability: 'majority',
+  ackFlush: 'os',
   placement: { spread: 'agent', attributes: {} },
 });
 

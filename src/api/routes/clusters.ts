@@ -213,11 +213,11 @@ type Patch = z.infer<typeof schemas.patchBody>;
 
 /** Scaling and other parts of the specification are not among the fields, so they answer 400 with their path. */
 async function change({ store }: ApiDeps, row: ClusterRow, patch: Patch): Promise<ClusterRow> {
-  const { durability, automation } = patch;
-  if (durability !== undefined) {
-    const filled = fillSpec({ ...row.spec, durability });
+  const { durability, ackFlush, automation } = patch;
+  if (durability !== undefined || ackFlush !== undefined) {
+    const filled = fillSpec({ ...row.spec, ...(durability ? { durability } : {}), ...(ackFlush ? { ackFlush } : {}) });
     if (filled.kind === 'faulty') throw new BadRequest(filled.faults);
-    await setDurability(store, row.id, durability);
+    await setDurability(store, row.id, { durability, ackFlush });
   }
   if (automation) await setAutomation(store, row.id, { mode: automation.mode, until: automation.until ?? null });
   if (patch.preferences) {
@@ -233,9 +233,10 @@ async function change({ store }: ApiDeps, row: ClusterRow, patch: Patch): Promis
   return getCluster(store, row.id);
 }
 
-function describe({ durability, automation, cooldown, preferences }: Patch): string {
+function describe({ durability, ackFlush, automation, cooldown, preferences }: Patch): string {
   return [
     ...(durability ? [`durability ${durability}`] : []),
+    ...(ackFlush ? [`ackFlush ${ackFlush}`] : []),
     ...(automation
       ? [`automation ${automation.mode}${automation.until ? ` until ${new Date(automation.until).toISOString()}` : ''}`]
       : []),
