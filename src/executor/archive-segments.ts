@@ -144,13 +144,19 @@ export async function readSegment(
 
 const HASH_BYTES = 256 * 1024;
 
-/** SHA-256 (hex) of the first `bytes` of a file. Throws when it is shorter. */
-export async function hashStart(path: string, bytes: number, signal: AbortSignal): Promise<string> {
+/** SHA-256 (hex) of the first `bytes` of a file; `take` waits for the turn of so many. Throws when it is shorter. */
+export async function hashStart(
+  path: string,
+  bytes: number,
+  signal: AbortSignal,
+  take: (bytes: number, signal: AbortSignal) => Promise<void> = async () => {},
+): Promise<string> {
   const hash = createHash('sha256');
   const buffer = Buffer.allocUnsafe(HASH_BYTES);
   await using file = await open(path, 'r');
   for (let at = 0; at < bytes; ) {
     signal.throwIfAborted();
+    await take(Math.min(HASH_BYTES, bytes - at), signal);
     const { bytesRead } = await file.read(buffer, 0, Math.min(HASH_BYTES, bytes - at), at);
     if (bytesRead === 0) throw new Error(`${basename(path)} is shorter than ${bytes} bytes`);
     hash.update(buffer.subarray(0, bytesRead));

@@ -55,6 +55,8 @@ export interface Archiver {
   isDone(path: string): boolean;
   /** Removes a sealed segment for good: it is not copied again though its source may be there still. */
   expire(which: SegmentId): Promise<void>;
+  /** Puts aside a sealed segment whose bytes are not what was sealed; it is copied again if its source is there. */
+  reject(which: SegmentId): Promise<void>;
   /** `null`: as fast as it goes. */
   setRate(maxBytesPerSec: number | null): void;
   /** One more look at everything, then no more. Never throws. */
@@ -73,6 +75,7 @@ export const noArchiver: Archiver = {
   sealed: () => [],
   isDone: () => false,
   expire: async () => {},
+  reject: async () => {},
   setRate: () => {},
   close: async () => {},
 };
@@ -131,6 +134,14 @@ class Running implements Archiver {
     this.#expired.add(keyOf(which));
     this.#sealed.delete(keyOf(which));
     await removeSegment(volume, which);
+  }
+
+  async reject(which: SegmentId): Promise<void> {
+    const volume = this.#context.volumes?.backup;
+    if (!volume || !this.#sealed.delete(keyOf(which))) return;
+    this.#context.log.error({ ...which }, 'an archived binary log is damaged and was put aside');
+    await putAside(volume, which);
+    this.#closedAt = Number.NEGATIVE_INFINITY;
   }
 
   setRate(maxBytesPerSec: number | null): void {

@@ -1,5 +1,5 @@
 /**
- * Purges binary logs and expires archived ones, by the rules of cluster/archive.ts. What the cluster needs of them the
+ * Purges binary logs, expires archived ones, by the rules of cluster/archive.ts, and has the others checked. What the cluster needs of them the
  * control plane tells (`keepLogs`); while it is away nothing goes but what the data volume has no room for.
  */
 import { stat } from 'node:fs/promises';
@@ -10,6 +10,7 @@ import { chooseExpired, choosePurge, defaultArchivePolicy, type SourceLog } from
 import { formatGtidSet, parseGtidSet, subtractGtidSets } from '../cluster/gtid-set.ts';
 import { listBinaryLogs } from '../mysql/binlog.ts';
 import { type BinlogHead, readBinlogHead } from '../mysql/binlog-events.ts';
+import { type ArchiveChecker, startArchiveChecker } from './archive-check.ts';
 import { isMissing } from './durable.ts';
 import { openSession } from './instance.ts';
 import type { MemberContext } from './member-context.ts';
@@ -42,6 +43,7 @@ class Running implements LogKeeper {
   readonly #context: MemberContext;
   readonly #end = new AbortController();
   readonly #ended: Promise<void>;
+  readonly #checker: ArchiveChecker;
   readonly #heads = new Map<string, { readonly stamp: string; readonly head: BinlogHead }>();
   #hold: { readonly at: number; readonly of: Hold } | null = null;
   #nap = new AbortController();
@@ -52,6 +54,7 @@ class Running implements LogKeeper {
 
   constructor(context: MemberContext) {
     this.#context = context;
+    this.#checker = startArchiveChecker(context);
     this.#ended = this.#run();
   }
 
@@ -67,7 +70,7 @@ class Running implements LogKeeper {
   async close(): Promise<void> {
     this.#end.abort();
     this.#nap.abort();
-    await this.#ended;
+    await Promise.all([this.#ended, this.#checker.close()]);
   }
 
   async #run(): Promise<void> {

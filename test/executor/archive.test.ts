@@ -20,6 +20,7 @@ import type { TestMember } from './world.ts';
 
 /** Guarantee 7: what a restore to a point in time stands on. One cluster, whose primary is struck again and again. */
 let on: TrimWorld;
+const patient = { timeout: 30_000 };
 const signal = new AbortController().signal;
 
 beforeAll(async () => {
@@ -48,7 +49,7 @@ async function expectAllArchived(member: TestMember): Promise<void> {
     .poll(async () => {
       await archived(member);
       return logNames(dataDirectory(member)).map((name) => compareLog(member, serverUuid, name));
-    })
+    }, patient)
     .toEqual(logNames(dataDirectory(member)).map(() => 'equal'));
 }
 
@@ -116,7 +117,7 @@ test('an executor that was killed is taken over from amid its work: no byte is m
   await replica.command({ kind: 'catchUp', gtidSet: (await on.primary.status()).gtidExecuted, timeoutMs: 10_000 });
 
   await expectAllArchived(replica);
-  await expect.poll(() => existsSync(join(directory, `${names[1]}.json`))).toBe(true);
+  await expect.poll(() => existsSync(join(directory, `${names[1]}.json`)), patient).toBe(true);
   expect(readFileSync(join(directory, 'README'), 'utf8')).toBe('not ours');
 });
 
@@ -131,7 +132,7 @@ test('a sealed log that was cut or lost is copied again as long as its source is
   await expect
     .poll(
       () => [first, second].map((name) => existsSync(join(directory, name!)) && compareLog(member, serverUuid, name!)),
-      { timeout: 30_000 },
+      patient,
     )
     .toEqual(['equal', 'equal']);
 });
@@ -155,7 +156,7 @@ test('a trim cuts the tail out of the archive too, and the new identity goes on 
   await crashWithTail(on, insert(on, 2), async () => {
     const size = sizeOf(join(dataDirectory(old), logNames(dataDirectory(old)).at(-1)!));
     const copy = join(archiveDirectory(old, before), logNames(dataDirectory(old)).at(-1)!);
-    await expect.poll(() => sizeOf(copy)).toBe(size); // the archive has the tail
+    await expect.poll(() => sizeOf(copy), patient).toBe(size); // the archive has the tail
   });
   const name = logNames(dataDirectory(old)).at(-1)!;
   const withTail = sizeOf(join(archiveDirectory(old, before), name));

@@ -1,12 +1,13 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { CommandBody } from '../../src/channel/protocol.ts';
 import { defaultArchivePolicy } from '../../src/cluster/archive.ts';
-import { archiveDirectory, archived, dataDirectory, logNames } from './archive-files.ts';
+import { archiveDirectory, archived, compareLog, dataDirectory, logNames } from './archive-files.ts';
 import { ownSession } from './trim-world.ts';
 import { createWorld, type TestMember, type World } from './world.ts';
 
+const patient = { timeout: 30_000 };
 let world: World;
 let member: TestMember;
 let serverUuid = '';
@@ -72,10 +73,10 @@ test('a log that somebody lacks stays, one that all have goes once it is archive
   await member.command(keep({ executedByAll: null }));
   await member.command(keep({ executedByAll: lacking }));
   // The first log that holds more than `lacking` stays, and all after it: the two of the second filling and the open one.
-  await expect.poll(logs).toEqual(before.slice(-3));
+  await expect.poll(logs, patient).toEqual(before.slice(-3));
 
   await member.command(keep({ executedByAll: await executed() }));
-  await expect.poll(logs).toEqual(before.slice(-1));
+  await expect.poll(logs, patient).toEqual(before.slice(-1));
   expect(logNames(archiveDirectory(member, serverUuid))).toEqual(expect.arrayContaining(before));
 });
 
@@ -89,13 +90,13 @@ test('what is not archived is not purged, though all have it', async () => {
   await member.until(({ archive }) => archive?.error?.code === 'ARCHIVE_FAILED');
 
   await member.command(keep({ executedByAll: await executed() }));
-  await expect.poll(() => logs()[0]).toBe(next);
+  await expect.poll(() => logs()[0], patient).toBe(next);
   expect(logs()).toHaveLength(3);
 
   rmSync(obstacle, { recursive: true });
   await archived(member);
   await member.command(keep({ executedByAll: await executed() }));
-  await expect.poll(() => logs().length).toBe(1);
+  await expect.poll(() => logs().length, patient).toBe(1);
 });
 
 test('past the caps nobody is waited for; what is not archived is told first', async () => {
@@ -104,7 +105,7 @@ test('past the caps nobody is waited for; what is not archived is told first', a
   const tiny = { ...policy, logShareMax: 0.0003 }; // of 2 GB: 640 KB
 
   await member.command(keep({ executedByAll: null, policy: tiny }));
-  await expect.poll(() => logs().length).toBeLessThan(4);
+  await expect.poll(() => logs().length, patient).toBeLessThan(4);
   expect((await member.until(({ logs: own }) => own?.forcedAt != null)).logs?.behindSince).toBeNull();
 
   const [open = ''] = logs().slice(-1);
@@ -143,4 +144,35 @@ test('the archive keeps to its share, says when a backup is cut off, and does no
   await fill(1);
   await archived(member);
   expect(logNames(archiveDirectory(member, serverUuid))).not.toContain(before[0]);
+});
+
+test('a flipped bit in a closed log is found: put aside, and copied again while its source is there', async () => {
+  await member.command(keep({ executedByAll: null }));
+  await fill(2);
+  await archived(member);
+  const [gone = '', there = ''] = logNames(archiveDirectory(member, serverUuid)).slice(-3);
+  const flip = (name: string) => {
+    const path = join(archiveDirectory(member, serverUuid), name);
+    const bytes = readFileSync(path);
+    bytes[bytes.length >> 1]! ^= 4;
+    writeFileSync(path, bytes);
+  };
+  const session = await ownSession(member);
+  await session.query('PURGE BINARY LOGS TO ?', [there]);
+  await session.close();
+  await member.launch.destroy();
+  flip(gone);
+  flip(there);
+
+  await member.relaunch();
+  await member.start();
+
+  const exists = (name: string) => existsSync(join(archiveDirectory(member, serverUuid), name));
+  await expect.poll(() => exists(`${gone}.damaged`) && exists(`${there}.damaged`), patient).toBe(true);
+  await expect.poll(() => exists(`${there}.json`), patient).toBe(true);
+  expect(compareLog(member, serverUuid, there)).toBe('equal');
+  expect(exists(gone)).toBe(false);
+  // What went with it is a hole between two spans now.
+  const { archive } = await member.until((status) => (status.archive?.spans.length ?? 0) > 1);
+  expect(archive?.spans.length).toBe(2);
 });
