@@ -12,6 +12,8 @@ export interface BackupFile {
 export interface BackupReader {
   readonly manifest: Readonly<Record<string, unknown>>;
   readonly files: readonly BackupFile[];
+  /** Relative to the data directory; mysqld needs those without files too. */
+  readonly directories: readonly string[];
   /** Exactly `file.bytes` bytes; throws when they cannot be had. */
   read(file: BackupFile, signal: AbortSignal): AsyncIterable<Buffer>;
   close(): void;
@@ -32,12 +34,16 @@ export function tarOf(reader: BackupReader, at: number): TarStream {
   ];
   const entryOf = (file: BackupFile): TarEntry => ({ path: `data/${file.path}`, bytes: file.bytes, mtime });
   const textEntries = texts.map(({ path, text }) => ({ path, bytes: text.length, mtime }));
+  const directories = ['', ...reader.directories.map((path) => `${path}/`)].map((path) => {
+    return { path: `data/${path}`, bytes: 0, mtime, isDirectory: true };
+  });
   return {
-    bytes: tarBytes([...textEntries, ...reader.files.map(entryOf)]),
+    bytes: tarBytes([...textEntries, ...directories, ...reader.files.map(entryOf)]),
     async *read(signal) {
       for (const [index, { text }] of texts.entries()) {
         yield Buffer.concat([tarHeader(textEntries[index]!), text, tarPadding(text.length)]);
       }
+      for (const directory of directories) yield tarHeader(directory);
       for (const file of reader.files) {
         yield tarHeader(entryOf(file));
         yield* reader.read(file, signal);

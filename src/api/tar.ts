@@ -12,18 +12,20 @@ export interface TarEntry {
   readonly bytes: number;
   /** Seconds since 1970. */
   readonly mtime: number;
+  readonly isDirectory?: boolean;
 }
 
-/** Header of a regular file, whole blocks. */
+/** Header of a regular file or a directory, whole blocks. */
 export function tarHeader(entry: TarEntry): Buffer {
+  const type = entry.isDirectory ? '5' : '0';
   const name = splitName(entry.path);
-  if (name && entry.bytes <= SIZE_MAX) return block({ ...name, bytes: entry.bytes, mtime: entry.mtime, type: '0' });
+  if (name && entry.bytes <= SIZE_MAX) return block({ ...name, bytes: entry.bytes, mtime: entry.mtime, type });
   const records = Buffer.concat([paxRecord('path', entry.path), paxRecord('size', String(entry.bytes))]);
   const pax = block({ name: 'pax', prefix: '', bytes: records.length, mtime: entry.mtime, type: 'x' });
   // Readers take name and size from the records; those that know none find a short name.
   const short = { name: `long/${entry.path.slice(-60).replace(/[^\x20-\x7e]/g, '_')}`, prefix: '' };
   const bytes = Math.min(entry.bytes, SIZE_MAX);
-  const own = block({ ...short, bytes, mtime: entry.mtime, type: '0' });
+  const own = block({ ...short, bytes, mtime: entry.mtime, type });
   return Buffer.concat([pax, records, tarPadding(records.length), own]);
 }
 
@@ -62,14 +64,14 @@ interface Fields {
   readonly prefix: string;
   readonly bytes: number;
   readonly mtime: number;
-  readonly type: '0' | 'x';
+  readonly type: '0' | '5' | 'x';
 }
 
 function block({ name, prefix, bytes, mtime, type }: Fields): Buffer {
   const header = Buffer.alloc(BLOCK);
   const octal = (value: number, digits: number) => `${Math.floor(value).toString(8).padStart(digits, '0')}\0`;
   header.write(name, 0);
-  header.write(octal(0o640, 7), 100);
+  header.write(octal(type === '5' ? 0o750 : 0o640, 7), 100);
   header.write(octal(0, 7), 108);
   header.write(octal(0, 7), 116);
   header.write(octal(bytes, 11), 124);

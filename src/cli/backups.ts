@@ -25,8 +25,8 @@ export const backup: Verb = {
       start: { path: `${cluster}/backups`, body: member === undefined ? {} : { member: parseOrdinal(member) } },
       look: (id) => `${cluster}/backups/${id}`,
       schema: backupView,
-      describe: ({ state, member: ordinal, progress }) =>
-        `backup of member ${ordinal}: ${state}${progressText(progress)}`,
+      describe: ({ state, member: ordinal, progress: seen, code, message }) =>
+        `backup of member ${ordinal}: ${state}${progressText(seen)}${whyText(code, message)}`,
       isOpen: ({ state }) => state === 'open',
       isGood: ({ state }) => state === 'complete',
       text: (view) => backupsText([view]),
@@ -104,6 +104,8 @@ function progressText(seen: z.output<typeof progress> | null): string {
   return `, ${seen.step}${percent}${left}`;
 }
 
+const whyText = (code: string | null, message: string | null) => (code === null ? '' : `: ${message} (${code})`);
+
 /** Coarser the longer it is: the line is said anew whenever it changes. */
 function roundSeconds(ms: number): number {
   const seconds = Math.ceil(ms / 1000);
@@ -126,7 +128,8 @@ export const verify: Verb = {
       start: { path: `${cluster}/backups/${id}/verify`, body: undefined },
       look: (verification) => `${cluster}/verifications/${verification}`,
       schema: verificationView,
-      describe: ({ state, progress: seen }) => `verification: ${state}${progressText(seen)}`,
+      describe: ({ state, progress: seen, code, message }) =>
+        `verification: ${state}${progressText(seen)}${whyText(code, message)}`,
       isOpen: ({ state }) => state === 'open',
       isGood: ({ state }) => state === 'done',
       text: (view) =>

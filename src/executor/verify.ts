@@ -19,7 +19,16 @@ import { type Checksums, markBad, markVerified, readChecksums, writeChecksums } 
 import { copyArgs } from './copy-instance.ts';
 import { openSession, type RunningInstance, startInstance } from './instance.ts';
 import { beginWork, requireIdle, type WorkHandle } from './long-work.ts';
-import { type BackupFiles, dataOf, findManifest, hashFile, type Manifest, placeOf, readFiles } from './manifest.ts';
+import {
+  type BackupFiles,
+  dataOf,
+  findManifest,
+  hashFile,
+  type Manifest,
+  makeDirectories,
+  placeOf,
+  readFiles,
+} from './manifest.ts';
 import { type MemberContext, requireVolumes } from './member-context.ts';
 import { describeExit, type MysqldProcess } from './mysqld-process.ts';
 import { lowerPriority, paceProcess } from './pace.ts';
@@ -94,7 +103,7 @@ async function verifyBackup(context: MemberContext, options: Options): Promise<v
   const throttle = createThrottle(context.clock, bytesPerSec);
   const before = await compareFiles({ directory, manifest, files, throttle, work });
   work.step('starting');
-  await linkFiles(directory, view, files);
+  await linkFiles({ directory, manifest, files, view });
   const read = await readInstance(context, manifest, options);
   work.step('comparing');
   const after = await readStamps(directory, files);
@@ -168,12 +177,18 @@ async function readStamps(directory: string, files: BackupFiles): Promise<string
   return stamps;
 }
 
-async function linkFiles(directory: string, view: string, files: BackupFiles): Promise<void> {
+async function linkFiles(options: {
+  readonly directory: string;
+  readonly manifest: Manifest;
+  readonly files: BackupFiles;
+  readonly view: string;
+}): Promise<void> {
+  const { directory, manifest, files, view } = options;
   await mkdir(join(view, 'tmp'), { recursive: true, mode: 0o700 });
-  await mkdir(join(view, 'data'), { mode: 0o700 });
+  await makeDirectories(join(view, 'data'), manifest);
   for (const { path } of files) {
     const to = join(view, 'data', path);
-    await mkdir(dirname(to), { recursive: true, mode: 0o700 });
+    await mkdir(dirname(to), { recursive: true, mode: 0o750 });
     await link(join(dataOf(directory), path), to);
   }
 }

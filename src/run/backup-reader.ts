@@ -11,6 +11,7 @@ const EXPIRES_MS = 24 * 3600_000;
 const TRIES_MAX = 5;
 const RETRY_MS = 1000;
 
+const manifestSchema = z.looseObject({ directories: z.array(z.string()).optional() });
 const filesSchema = z.array(
   z.object({ path: z.string(), bytes: z.number().int().min(0), sha256: z.string().regex(/^[0-9a-f]{64}$/) }),
 );
@@ -31,11 +32,12 @@ export async function openBackupReader(
   const donor = await controller.share(clusterId, ordinal, { expiresInMs: EXPIRES_MS, maxBytesPerSec });
   const client = createTransferClient(donor, clock);
   try {
-    const manifest = await client.readJson(transferPaths.manifest(id), z.record(z.string(), z.unknown()), signal);
+    const manifest = await client.readJson(transferPaths.manifest(id), manifestSchema, signal);
     const files = await client.readJson(transferPaths.files(id), filesSchema, signal);
     return {
       manifest,
       files,
+      directories: manifest.directories ?? [],
       close: () => client.close(),
       async *read({ path, bytes }, until) {
         let done = 0;

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
@@ -136,6 +136,7 @@ test('a download is a tar that tar unpacks and sha256sum finds right; a bad back
 
     execFileSync('tar', ['-xf', join(dir, 'b.tar'), '-C', join(dir, 'out')]);
 
+    expect(readdirSync(join(dir, 'out', 'data', 'performance_schema'))).toEqual([]);
     const checked = execFileSync('sha256sum', ['-c', 'SHA256SUMS'], { cwd: join(dir, 'out'), encoding: 'utf8' });
     expect(checked.match(/: OK$/gm)).toHaveLength(fakeBackup.files.length);
     expect(JSON.parse(readFileSync(join(dir, 'out', 'manifest.json'), 'utf8'))).toEqual(fakeBackup.manifest);
