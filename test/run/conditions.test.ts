@@ -70,10 +70,12 @@ test('every condition is a metric, 1 while it holds', () => {
     views: () => [aView(undefined, cluster)],
     isConnected: () => true,
     orphans: () => [],
+    archives: { window: () => ({ rpoMs: 1500 }) },
   } as unknown as Controller;
 
   const text = createMetrics({ controller, now: () => 0, conditions: () => [condition('Ready', 1)] })();
 
   expect(text).toContain('selvedge_cluster_condition{cluster="orders",condition="Ready"} 1\n');
   expect(text).toContain('selvedge_cluster_condition{cluster="orders",condition="WritesBlocked"} 0\n');
+  expect(text).toContain('selvedge_archive_rpo_seconds{cluster="orders"} 1.5\n');
 });
