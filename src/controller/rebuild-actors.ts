@@ -144,10 +144,15 @@ function estimateFor(context: Context, view: ClusterView, self: MemberView, prim
     executed: gtidExecuted,
     purged: gtidPurged,
     dataBytes: dataMbOf(donor) * 1024 * 1024,
-    backups: self.status!.backups.filter(({ isBad }) => !isBad),
+    backups: self.status!.backups.filter(({ id, isBad }) => !isBad && !isBarred(view, id)),
     donors: [donor.ordinal],
     rates: context.rates.read(),
   });
+}
+
+/** Its row says more than the volume could: found bad where no mark can be written, or about to be removed. */
+function isBarred({ kept }: ClusterView, backupId: string): boolean {
+  return kept.some(({ id, badReason, state }) => id === backupId && (badReason !== null || state === 'removing'));
 }
 
 /** A volume on a shared disk tells what all of the disk holds. */

@@ -99,6 +99,29 @@ test('backups beyond the policy go, and the last verified one stays', async () =
   expect(scenario.member(0).status().backups).toEqual([]);
 }, 60_000);
 
+test('a volume without room loses the oldest beyond the policy, and never the last verified one', async () => {
+  scenario = await createScenario({ seed: 17, members: 1 });
+  await setPolicy({ schedule: null, keepCount: 2, keepDays: 30 });
+  const volume = scenario.member(0).options.backup!;
+  const first = await takeBackup(0);
+  await scenario.until('verified', async () => (await verified()).length === 1);
+  const second = await takeBackup(0);
+  await scenario.until('both verified', async () => (await verified()).length === 2);
+  volume.backupsMax = 2;
+
+  const third = await takeBackup(0);
+
+  expect(await inState('removed')).toMatchObject([{ id: first, removalReason: 'a new backup needs the room' }]);
+  expect(volume.backups.map(({ id }) => id)).toEqual([second, third]);
+  volume.backupsMax = 1;
+  const id = scenario.simulation.world.newId();
+  await openBackup(store(), { id, clusterId: scenario.clusterId, ordinal: 0, requestedBy: 'a person' });
+  scenario.wake();
+  await scenario.until('refused', async () => (await inState('failed')).length === 1);
+  expect(await inState('failed')).toMatchObject([{ id, code: 'BACKUP_NO_SPACE' }]);
+  expect(volume.backups).toHaveLength(2);
+}, 60_000);
+
 test('a backup that is not on its volume any more is told as bad', async () => {
   scenario = await createScenario({ seed: 15, members: 1 });
   await setPolicy({ schedule: null });

@@ -164,6 +164,20 @@ test('an mysqld that is killed while it reads proves nothing', async () => {
   expect(entryOf(status)).toMatchObject({ isBad: false, verifiedAt: null });
 }, 120_000);
 
+test('a verification gives way to a backup, and proves nothing then', async () => {
+  const rate = 32 * 1024 * 1024;
+  await member.launch.send({ kind: 'verify', backupId: id, maxBytesPerSec: rate }, { epoch: 1, leaderToken: 9 });
+  await verifierPid();
+
+  await member.command({ kind: 'backup', backupId: `${id}-2` });
+
+  const status = await until(({ work }) => work?.kind === 'backup' && work.outcome === 'done');
+  expect(findVerifier()).toBe(0);
+  expect(entryOf(status)).toMatchObject({ isBad: false, verifiedAt: null });
+  expect(status.backups.map((backup) => backup.id)).toEqual([id, `${id}-2`]);
+  await member.command({ kind: 'removeBackup', backupId: `${id}-2` });
+}, 120_000);
+
 test('an executor that is killed while it verifies leaves nothing that counts', async () => {
   await member.launch.send(
     { kind: 'verify', backupId: id, maxBytesPerSec: 32 * 1024 * 1024 },

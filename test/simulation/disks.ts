@@ -46,6 +46,8 @@ export interface Volume {
   state: MemberState;
   data: Data | null;
   backups: Backup[];
+  /** So many have room. */
+  backupsMax?: number;
   /** How many were saved here. */
   tails: number;
   /** What is mounted there now is another, empty disk. */

@@ -757,6 +757,13 @@ export class SimulatedMember {
     return this.#holdings(instance);
   }
 
+  /** As executor/long-work.ts: it gives way to whatever else is asked for. */
+  async #endVerification(): Promise<void> {
+    if (this.#work?.kind !== 'verify' || this.#work.outcome !== 'running') return;
+    this.#workAbort?.abort(new Refusal('SUPERSEDED', 'other work goes first'));
+    await this.#workEnded;
+  }
+
   #requireIdle(): void {
     if (this.#work?.outcome === 'running') throw new Refusal('BUSY', `a ${this.#work.kind} runs`);
   }
@@ -799,8 +806,11 @@ export class SimulatedMember {
     const { backup } = this.options;
     this.#requireVolumes();
     if (!backup) throw new Refusal('NO_BACKUP_VOLUME', 'this member has no backup volume');
+    await this.#endVerification();
     this.#requireIdle();
     if (backup.backups.some(({ id }) => id === command.backupId)) return this.#tellDone('backup', command.id);
+    const room = (backup.backupsMax ?? Number.POSITIVE_INFINITY) - backup.backups.length;
+    if (room < 1) throw new Refusal('BACKUP_NO_SPACE', 'there is no room', { neededBytes: 1, roomBytes: room });
     const instance = this.#requireInstance();
     const { clock } = this.options.process;
     return this.#beginWork('backup', command.id, async (signal) => {
@@ -833,9 +843,10 @@ export class SimulatedMember {
     });
   }
 
-  #removeBackup(command: Of<'removeBackup'>): CommandResult {
+  async #removeBackup(command: Of<'removeBackup'>): Promise<CommandResult> {
     const { backup } = this.options;
     this.#requireVolumes();
+    await this.#endVerification();
     this.#requireIdle();
     if (backup) backup.backups = backup.backups.filter(({ id }) => id !== command.backupId);
     this.changed();
@@ -857,6 +868,7 @@ export class SimulatedMember {
   async #rebuild(command: Of<'rebuild'>): Promise<CommandResult> {
     const data = this.#requireVolumes();
     const { backup } = this.options;
+    await this.#endVerification();
     this.#requireIdle();
     this.#requireNoneDying();
     this.#hasSecrets ||= command.secrets !== undefined;
