@@ -102,9 +102,10 @@ export function choosePrimary(input: ChooseInput): PrimaryChoice {
   return refuseIncomplete({ input, holders, complete, held, required });
 }
 
-/** All reached members but the old primary whose set can be read. */
+/** All reached members but the old primary whose set can be read, by ordinal: answers come in any order. */
 function allHolders({ rule, reached }: ChooseInput): Holder[] {
-  return reached.filter(({ ordinal, gtid }) => ordinal !== rule.primary && readSet(gtid) !== null).map(toHolder);
+  const readable = reached.filter(({ ordinal, gtid }) => ordinal !== rule.primary && readSet(gtid) !== null);
+  return readable.map(toHolder).sort((a, b) => a.ordinal - b.ordinal);
 }
 
 /** A person asked for somebody who cannot be chosen whatever is held. */
@@ -209,7 +210,8 @@ function stateLoss(input: ChooseInput, best: Holder, all: readonly Holder[]): st
   const doubt = whyNotCounted(rule, reached, best.ordinal);
   const away = replicaVoters(rule)
     .map(({ ordinal }) => ordinal)
-    .filter((ordinal) => !all.some((one) => one.ordinal === ordinal));
+    .filter((ordinal) => !all.some((one) => one.ordinal === ordinal))
+    .sort((a, b) => a - b);
   const parts = [
     known,
     ...others,

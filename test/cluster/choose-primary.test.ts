@@ -191,6 +191,14 @@ describe('a loss when nobody counts', () => {
     expect(refusal({ reached, candidate: 0 }).code).toBe('CANDIDATE_UNFIT');
   });
 
+  test('the statement does not hang on the order in which members answer or became voters', () => {
+    const five = { rule: { ...rule(5, 2), voters: [...rule(5, 2).voters].reverse() }, lastKnownPrimaryGtid: '' };
+    const reached = [member(2, 0), member(1, 3)];
+
+    expect(statementOf({ ...five, reached })).toBe(statementOf({ ...five, reached: [...reached].reverse() }));
+    expect(statementOf({ ...five, reached })).toContain('what member 3, 4 has is not known');
+  });
+
   test('nobody who applies, nobody to promote: no statement', () => {
     expect(statementOf({ reached: [{ ...rebooted(1, 5), isApplierRunning: false }] })).toBe('undefined');
     expect(statementOf({ reached: [] })).toBe('undefined');
