@@ -27,7 +27,7 @@ import { cooldownMs } from './automation.ts';
 import { type Context, emit } from './context.ts';
 import { type ClusterView, gather, isRunning, type MemberView, proofOfEnd } from './gather.ts';
 import { judge } from './judge.ts';
-import { defaultMaxPauseMs, readyReplicas, unreadyReplicas } from './plan.ts';
+import { defaultMaxPauseMs, onlyMember, readyReplicas, unreadyReplicas } from './plan.ts';
 import { knownOfPrimary, readPostMortem } from './post-mortem.ts';
 import { ackFlushFor, lowerAcknowledgements } from './voter-actor.ts';
 import { lookUntil } from './wakes.ts';
@@ -119,6 +119,7 @@ async function fenceNothing(context: Context, { view, row }: Work): Promise<void
 async function fenceAndFreeze(context: Context, work: Work): Promise<void> {
   const { view, row } = work;
   const old = view.members.find((member) => member.ordinal === row.fromPrimary) ?? null;
+  if (view.members.length === 1) throw new Refusal('NO_CANDIDATE', onlyMember);
   if (old) assertMayFail(context, work, old);
   const voters = view.cluster.rule?.voters ?? [];
   const others = view.members.filter(

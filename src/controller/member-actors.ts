@@ -194,6 +194,8 @@ async function sendStart(context: Context, view: ClusterView, self: MemberView, 
  */
 async function mayInitialise(context: Context, { member, bundle, status }: MemberView): Promise<boolean> {
   if (member.initialisedAt !== null || !bundle || !status) return false;
+  // The executor says that it found none: another look decides.
+  if (status.dataPlace === null) return false;
   const place = status.dataPlace ?? '';
   return (await setBundlePlace(context.store, context.leader, bundle.id, place)) === place;
 }

@@ -57,6 +57,8 @@ export interface Rehearsal {
 const floorMs = { failover: 100, switchover: 50 } as const;
 
 /** `lastKnownPrimaryGtid`: what the primary was last seen to have; a living one has more at every moment. */
+export const onlyMember = 'the cluster has one member: nobody can follow it, and it is started again by itself';
+
 export function planChange(view: ClusterView, verdict: Verdict, request: PlanRequest, lastKnownPrimaryGtid = ''): Plan {
   const primary = primaryOf(view);
   const refuse = (code: string, message: string, facts: Readonly<Record<string, unknown>> = {}): Plan => ({
@@ -68,6 +70,7 @@ export function planChange(view: ClusterView, verdict: Verdict, request: PlanReq
     predictedMs: null,
   });
   if (!primary || !view.cluster.rule) return refuse('NO_PRIMARY', 'the cluster has no primary yet');
+  if (view.members.length === 1) return refuse('NO_CANDIDATE', onlyMember);
   if (view.failover) return refuse('OPERATION_OPEN', `a ${view.failover.kind} is open`, { id: view.failover.id });
   if (request.kind === 'switchover') return planSwitchover(view, primary, request, refuse);
   if (verdict.kind === 'alive' && !request.force) {

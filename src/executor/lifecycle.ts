@@ -22,10 +22,11 @@ import { describeExit, type Exit } from './mysqld-process.ts';
 import { resumeReplication } from './roles.ts';
 import { readMarker } from './volumes.ts';
 
-const RESTART_PAUSES_MS = [0, 500, 2000, 8000, 30_000];
+/** Until it is back a commit may lack its acknowledger: the longest pause is what a crash that lasts costs at most. */
+const RESTART_PAUSES_MS = [0, 250, 1000, 4000, 8000];
 const STOP_TIMEOUT_MS = 5 * 60_000;
 /** Ran this long: the next unclean end is the first one again. */
-const STABLE_MS = 60_000;
+const STABLE_MS = 20_000;
 
 /** The `start` command: fills the data directory when it may, ends a hold, answers what the member holds. */
 export async function start(

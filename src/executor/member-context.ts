@@ -27,12 +27,12 @@ export interface MemberContext {
   readonly bootId: string;
   findDistribution(): Promise<Distribution>;
   /** Null when the volumes are not ours; `refusal` says why, and every command is refused with it. */
-  readonly volumes: { readonly data: Volume; readonly backup: Volume | null } | null;
-  readonly refusal: Refusal | null;
-  readonly paths: MemberPaths;
+  volumes: { readonly data: Volume; readonly backup: Volume | null } | null;
+  refusal: Refusal | null;
+  paths: MemberPaths;
   /** Who may read its backups and archive. */
   readonly shares: Shares;
-  readonly state: MemberStateFile;
+  state: MemberStateFile;
   /** Of the data volume; null: unmarked. */
   marker: Marker | null;
   backupMarker: Marker | null;

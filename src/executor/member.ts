@@ -14,7 +14,7 @@ import { fence, start, stop } from './lifecycle.ts';
 import { noLogKeeper, startLogKeeper } from './log-keeper.ts';
 import { requireIdle } from './long-work.ts';
 import { removePartialBackups } from './manifest.ts';
-import { type MemberContext, reasonOf, requireVolumes } from './member-context.ts';
+import { type MemberContext, reasonOf, requireVolumes, setPhase } from './member-context.ts';
 import { pathsOf } from './member-files.ts';
 import { createTransientState, type MemberStateFile, openMemberState } from './member-state.ts';
 import { rebuild } from './rebuild.ts';
@@ -63,7 +63,10 @@ export async function openMember(deps: MemberDeps): Promise<Member> {
   context.refresh = status.refresh;
   const queue = createCommandQueue({
     log: deps.log,
-    admit: (command) => admit(context, command),
+    admit: async (command) => {
+      if (command.kind === 'start' && context.refusal) await lookAgain(context, deps);
+      await admit(context, command);
+    },
     execute: async (command, signal) => {
       try {
         if (command.kind !== 'fence') await context.instance?.repair();
@@ -183,6 +186,41 @@ async function createContext(deps: MemberDeps, found: Found): Promise<MemberCont
     changed: () => {},
     refresh: async () => {},
   };
+}
+
+const looking = new WeakSet<MemberContext>();
+
+/**
+ * A disk that was away when this executor began may be there now. What is found then counts as at a launch, and this
+ * `start` is refused all the same: whoever sent it knew nothing of it, and a hold must not be ended by accident.
+ */
+async function lookAgain(context: MemberContext, deps: MemberDeps): Promise<void> {
+  if (looking.has(context)) return;
+  looking.add(context);
+  try {
+    await takeWhatIsThere(context, deps);
+  } finally {
+    looking.delete(context);
+  }
+}
+
+async function takeWhatIsThere(context: MemberContext, deps: MemberDeps): Promise<void> {
+  const found = await lookAtVolumes(deps);
+  const { refusal, volumes } = found;
+  if (refusal || !volumes) {
+    if (refusal && refusal.message !== context.refusal?.message) setPhase(context, 'failed', reasonOf(refusal));
+    context.refusal = refusal;
+    return;
+  }
+  const { runDir } = context.paths;
+  const { path } = volumes.data;
+  const fresh = await openRunDirectory(deps.runRoot, path);
+  Object.assign(context, found, { paths: pathsOf(path, fresh, deps.sandbox), phase: 'none', reason: null });
+  if (fresh !== runDir) await removeRunDirectory(runDir);
+  takeOver(context);
+  await takeOverBackups(context);
+  context.changed();
+  throw new Refusal('VOLUME_NOT_OURS', 'the volumes were not there at the launch, and are now: send it again');
 }
 
 /** What the last executor on these volumes left. */

@@ -120,6 +120,19 @@ test('the volume of another cluster is refused whatever is commanded, and nothin
   expect(readdirSync(volume).sort()).toEqual(before);
 });
 
+test('a volume that was not there at the launch is taken when it is, by the start after the next', async () => {
+  const { instance, reason } = await member.status();
+  expect({ instance, code: reason?.code }).toEqual({ instance: 'failed', code: 'VOLUME_NOT_OURS' });
+  writeMarker({});
+
+  // The first start finds it: as it is, held or not, it is told before anything is started.
+  expect(await member.start(false)).toMatchObject({ outcome: 'refused', code: 'VOLUME_NOT_OURS' });
+  expect((await member.status()).instance).not.toBe('failed');
+  expect(await member.start(false), member.launch.logs()).toMatchObject({ outcome: 'done' });
+
+  expect(await member.status()).toMatchObject({ instance: 'running', isInitialised: true });
+});
+
 test('a volume that lost its marker is refused, and not filled', async () => {
   rmSync(join(volume, 'selvedge.json'));
   await relaunch();

@@ -23,7 +23,7 @@ interface Beat {
   pending: Promise<void> | null;
 }
 
-const restartPausesMs = [0, 500, 2000, 8000, 30_000];
+const restartPausesMs = [0, 250, 1000, 4000, 8000];
 const pollMs = 250;
 const newsMs = 500;
 /** An answer of mysqld that is older says nothing about now; a statement is given up after so long. */
