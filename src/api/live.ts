@@ -3,6 +3,7 @@
  * imports the other. All functions answer at once and never throw.
  */
 import type { Stage } from '../cluster/placement.ts';
+import type { BackupOption } from '../cluster/recovery.ts';
 import type { ClusterSpec, ClusterState, Condition, OfferedDisk, PortRange } from '../cluster/types.ts';
 
 export interface LiveState {
@@ -166,6 +167,11 @@ export interface LiveView {
   /** null without backup volumes, or for a cluster that the controller has not looked at yet. */
   recoveryWindow(clusterId: string): LiveRecoveryWindow | null;
   offers(): readonly LiveOffer[];
+  /**
+   * What a copy of the cluster could be made from: backups on its members' volumes, and the set that its primary was
+   * last seen to have executed (null: never). null for a cluster that the controller has not looked at yet.
+   */
+  copyOptions(clusterId: string): { readonly backups: readonly BackupOption[]; readonly within: string | null } | null;
   /** Where the members would go now; nothing is reserved. */
   place(spec: ClusterSpec): DryRun;
   /** Tells of changes; may tell too much or too little, readers look again by themselves. Answers the way to end it. */

@@ -11,6 +11,21 @@ const volumeBody = z.strictObject({
 });
 const attributeText = z.string().min(1).max(limits.ATTRIBUTE_LENGTH_MAX);
 
+const gtidText = z.string().min(1).max(1_000_000);
+export const fromBody = z
+  .strictObject({
+    cluster: z.string().min(1).max(64).optional().describe('Name or id of the cluster to copy'),
+    backup: z.string().min(1).max(64).optional().describe('This backup; else the newest that serves'),
+    at: z
+      .union([z.string().min(10).max(40), z.int().min(0)])
+      .optional()
+      .describe('Up to this moment: RFC 3339, or UTC ms. Without `at` and `gtid`: the backup as it is'),
+    gtid: gtidText.optional().describe('Up to exactly this set, the whole of it, as `gtidExecuted` shows it'),
+    maxBytesPerSec: z.int().min(1024).optional().describe('Of what each donor sends'),
+  })
+  .refine(({ cluster, backup }) => cluster !== undefined || backup !== undefined, 'names no cluster and no backup')
+  .refine(({ at, gtid }) => at === undefined || gtid === undefined, 'at and gtid exclude each other');
+
 export const createBody = z.strictObject({
   name: z
     .string()
@@ -19,11 +34,18 @@ export const createBody = z.strictObject({
       `must be a DNS label: a to z, 0 to 9 and -, a letter first, no - at the end, at most ${limits.NAME_LENGTH_MAX}`,
     ),
   members: z.int().min(1).max(limits.MEMBERS_MAX).optional().describe(`${limits.MEMBERS_DEFAULT} by default`),
-  resources: z.strictObject({
-    cpus: z.number().min(limits.CPUS_MIN).max(limits.CPUS_MAX),
-    memMb: z.int().min(limits.MEM_MB_MIN).max(limits.MEM_MB_MAX),
-  }),
-  volumes: z.strictObject({ data: volumeBody, backup: volumeBody.nullable().optional() }),
+  from: fromBody.optional().describe('A copy; what is not said of the new cluster is as in that one'),
+  resources: z
+    .strictObject({
+      cpus: z.number().min(limits.CPUS_MIN).max(limits.CPUS_MAX),
+      memMb: z.int().min(limits.MEM_MB_MIN).max(limits.MEM_MB_MAX),
+    })
+    .optional()
+    .describe('Needed without `from`'),
+  volumes: z
+    .strictObject({ data: volumeBody, backup: volumeBody.nullable().optional() })
+    .optional()
+    .describe('Needed without `from`'),
   durability: z
     .enum(['majority', 'one', 'async'])
     .optional()
@@ -162,8 +184,21 @@ export const memberView = z.object({
 });
 export type MemberView = z.output<typeof memberView>;
 
+const originView = z.object({
+  cluster: z.string(),
+  clusterId: z.string(),
+  backup: z.string(),
+  member: z.number(),
+  until: z.union([
+    z.object({ kind: z.literal('backup') }),
+    z.object({ kind: z.literal('at'), atMs: z.number() }),
+    z.object({ kind: z.literal('gtid'), gtidSet: z.string() }),
+  ]),
+});
+
 export const clusterSummary = z.object({
   id: z.string(),
+  origin: originView.nullable().describe('What it is a copy of'),
   name: z.string(),
   state: z.enum(['creating', 'ready', 'degraded', 'failing-over', 'blocked', 'deleting', 'deleted']),
   conditions: z.array(condition),

@@ -24,6 +24,7 @@ export function clusterSummary(deps: ApiDeps, row: ClusterRow) {
   const { rule, cooldownUntil, servicePort } = row;
   return {
     id,
+    origin: originView(row),
     name,
     state,
     conditions: [...conditions],
@@ -45,6 +46,12 @@ export function clusterSummary(deps: ApiDeps, row: ClusterRow) {
     },
     rehearsal: row.deletedAt === null ? deps.live.rehearsal(row.id) : null,
   };
+}
+
+function originView({ origin }: ClusterRow) {
+  if (!origin) return null;
+  const { clusterId, cluster, backup, until } = origin;
+  return { cluster, clusterId, backup: backup.id, member: backup.ordinal, until };
 }
 
 /** Before the controller has looked at a cluster its row says as much as is known. */

@@ -152,6 +152,7 @@ export const commandSchema = z.discriminatedUnion('kind', [
   /**
    * Lets whoever has this token read this member's backups and archive (channel/transfer.ts). In memory only: an
    * executor that was started anew, or a share that expired, refuses with 401. The same token again: a new deadline.
+   * Answers what the member holds, if it runs.
    */
   command('share', {
     tokenSha256: z.string().regex(/^[0-9a-f]{64}$/),

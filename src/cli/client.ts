@@ -2,6 +2,7 @@
 
 import { backup, backupPolicy, backups, download, verify } from './backups.ts';
 import { endpoints, ls, rm, status } from './clusters.ts';
+import { copy } from './copy.ts';
 import { create } from './create.ts';
 import { ApiError, createClient } from './http.ts';
 import { CliError, type CliIo, type ExitCode, exitCodes, usageError } from './io.ts';
@@ -16,6 +17,7 @@ import { failover, rebuild, switchover } from './work.ts';
 
 const verbs: readonly Verb[] = [
   create,
+  copy,
   ls,
   status,
   endpoints,

@@ -21,6 +21,7 @@ export const create: Verb = {
     'ack-flush': { type: 'string' },
     spread: { type: 'string' },
     attribute: { type: 'string', multiple: true },
+    from: { type: 'string' },
     'dry-run': { type: 'boolean' },
     ...waitOptions,
   },
@@ -34,6 +35,7 @@ export const create: Verb = {
     '--ack-flush KIND': 'os (default) or disk: replicas flush before they acknowledge, 2 to 5 times slower',
     '--spread KIND': 'agent: never two members on one agent (default); none',
     '--attribute NAME=VALUE': 'only on agents with this attribute; may be repeated',
+    '--from CLUSTER': 'a copy of its newest backup; sizes not given are as there. `selvedge copy` says more',
     '--dry-run': 'say whether and where it would be placed, and change nothing',
     ...waitHelp,
   },
@@ -42,10 +44,38 @@ export const create: Verb = {
     'selvedge create orders --cpus 4 --mem 16G --data mount:200G --backup path:400G --wait',
     'selvedge create orders --members 5 --dry-run',
   ],
-  run: async (context) => (context.options.has('dry-run') ? dryRun(context) : createCluster(context)),
+  run: async (context) => {
+    const { words, options } = context;
+    const source = options.text('from');
+    const body = source === undefined ? toBody(words[0], options) : toCopyBody(words[0], options, { cluster: source });
+    return options.has('dry-run') ? dryRun(context, body) : createCluster(context, body);
+  },
 };
 
-function toBody(name: string | undefined, options: Options) {
+/** Of a copy: what is not given is left out, and as in the source then. */
+export function toCopyBody(
+  name: string | undefined,
+  options: Options,
+  from: object,
+  backup: string | undefined = options.text('backup'),
+) {
+  const whole = toBody(name, options, backup);
+  const [cpus, mem] = [options.text('cpus'), options.text('mem')];
+  if ((cpus === undefined) !== (mem === undefined)) throw usageError('--cpus and --mem are given together, or neither');
+  const data = options.text('data');
+  if (data === undefined && backup !== undefined) throw usageError('a backup volume is given together with --data');
+  const hasPlacement = options.text('spread') !== undefined || options.list('attribute').length > 0;
+  const { resources, volumes, placement, ...rest } = whole;
+  return {
+    ...rest,
+    from,
+    ...(cpus === undefined ? {} : { resources }),
+    ...(data === undefined ? {} : { volumes }),
+    ...(hasPlacement ? { placement } : {}),
+  };
+}
+
+function toBody(name: string | undefined, options: Options, backup = options.text('backup')) {
   const attributes = options.list('attribute').map((text) => {
     const at = text.indexOf('=');
     if (at < 1) throw usageError(`--attribute ${text} is not NAME=VALUE`);
@@ -58,7 +88,7 @@ function toBody(name: string | undefined, options: Options) {
     name,
     ...(members === undefined ? {} : { members }),
     resources: { cpus: options.number('cpus') ?? 1, memMb: parseSize(options.text('mem') ?? '1024') },
-    volumes: { data: parseVolume(options.text('data') ?? 'root:2048'), backup: parseBackup(options.text('backup')) },
+    volumes: { data: parseVolume(options.text('data') ?? 'root:2048'), backup: parseBackup(backup) },
     ...(durability === undefined ? {} : { durability }),
     ...(ackFlush === undefined ? {} : { ackFlush }),
     placement: { ...(spread === undefined ? {} : { spread }), attributes: Object.fromEntries(attributes) },
@@ -83,8 +113,7 @@ function parseSize(text: string): number {
   return Number(count) * (factors[unit?.toUpperCase() ?? ''] ?? 1);
 }
 
-async function dryRun({ client, io, isJson, words, options }: VerbContext) {
-  const body = toBody(words[0], options);
+async function dryRun({ client, io, isJson }: VerbContext, body: object) {
   const answer = await client.request({ method: 'POST', path: '/v1/clusters?dryRun=true', body, schema: dryRunView });
   io.out(isJson ? `${JSON.stringify(answer)}\n` : dryRunText(answer));
   return answer.isPlaceable ? exitCodes.done : exitCodes.refused;
@@ -103,9 +132,9 @@ function dryRunText(answer: z.output<typeof dryRunView>): string {
   return lines.map((line) => `${clean(line)}\n`).join('');
 }
 
-async function createCluster({ client, io, isJson, words, options }: VerbContext) {
+/** Asks for it, prints the credentials, and waits when it shall. */
+export async function createCluster({ client, io, isJson, options }: VerbContext, body: object) {
   const timeoutMs = options.timeoutMs();
-  const body = toBody(words[0], options);
   const created = await client.request({ method: 'POST', path: '/v1/clusters', body, schema: createdView });
   const { credentials } = created;
   if (!isJson) {

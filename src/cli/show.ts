@@ -6,7 +6,8 @@ import { clean, fill, table, time } from './tables.ts';
 /** `creating: 1 of 3 members run`, with the first condition's words when there is one. */
 export function stateLine({ name, state, conditions, members }: ClusterView): string {
   const running = members.filter((member) => member.instance === 'running').length;
-  const why = conditions[0] ? `; ${conditions[0].message}` : '';
+  const copying = members.find(({ message }) => message?.startsWith('copy: '))?.message;
+  const why = copying ? `; ${copying}` : conditions[0] ? `; ${conditions[0].message}` : '';
   return `${name}: ${state}, ${running} of ${members.length} members run${why}`;
 }
 

@@ -26,6 +26,28 @@ export type Until =
   /** The whole set, as `gtidExecuted` shows it. */
   | { readonly kind: 'gtid'; readonly gtidSet: string };
 
+/** From what a cluster was copied; chosen when it was asked for, and stored with it. */
+export interface Origin {
+  readonly clusterId: string;
+  /** Name of the source at that time. */
+  readonly cluster: string;
+  readonly backup: {
+    readonly id: string;
+    readonly ordinal: number;
+    readonly bytes: number;
+    readonly gtidSet: string;
+    readonly endedAt: number;
+  };
+  readonly until: Until;
+  /** What the source had acknowledged when it was asked for: nothing else gets into the copy. */
+  readonly within: string;
+  /** Of each donor; null: as fast as it goes. */
+  readonly maxBytesPerSec: number | null;
+}
+
+/** Beside a backup, in the data volume that it is copied into: redo logs, logs that are applied, some growth. */
+export const copyRoomMb = 320;
+
 export interface BackupOption {
   readonly id: string;
   /** Ordinal of the member on whose volume it lies. */

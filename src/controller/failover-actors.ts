@@ -295,7 +295,9 @@ async function choose(context: Context, args: Args): Promise<void> {
   const { facts } = row;
   const reached = facts.reached ?? [];
   if (row.kind !== 'failover') {
-    const chosen = row.candidate ?? bestReplica(row, reached, view.cluster.preferences);
+    // The first member of a copy holds its data; the others hold nothing.
+    const filled = row.kind === 'first' && view.cluster.origin !== null ? 0 : null;
+    const chosen = row.candidate ?? filled ?? bestReplica(row, reached, view.cluster.preferences);
     return record(context, row, 'chosen', { chosen }, { toPrimary: chosen });
   }
   const choice = choosePrimary({
@@ -410,13 +412,12 @@ function nextRule(view: ClusterView, row: FailoverRow, chosen: number): VoterRul
     incarnation,
     bootId,
   }));
-  return firstRule({
-    epoch: 1,
-    primary: voters.find(({ ordinal }) => ordinal === chosen)!,
-    replicas: voters.filter(({ ordinal }) => ordinal !== chosen),
-    members: spec.members,
-    durability: spec.durability,
-  });
+  const primary = voters.find(({ ordinal }) => ordinal === chosen)!;
+  const first = { epoch: 1, primary, members: spec.members, durability: spec.durability };
+  // A copy begins with one member: the others are filled from it, and CLONE from a donor whose commits wait for
+  // acknowledgements never ends. They become voters as they catch up, and k rises with them.
+  if (view.cluster.origin !== null) return { ...firstRule({ ...first, replicas: [] }), base: wantedOf(row) };
+  return firstRule({ ...first, replicas: voters.filter(({ ordinal }) => ordinal !== chosen) });
 }
 
 /** After the commit point: repoint, acknowledge, write. All at once; only the new primary is waited for. */

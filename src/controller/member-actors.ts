@@ -15,6 +15,7 @@ import { listFailovers } from '../store/failovers.ts';
 import { markInitialised, setMemberBundle, setMemberFailure, setMemberPhase } from '../store/members.ts';
 import { mayFailOver, wasTriedInVain } from './automation.ts';
 import { type Context, emit } from './context.ts';
+import { copyInto, isToBeCopied } from './copying.ts';
 import { type ClusterView, gatherMember, isInPlace, isRunning, type MemberView, primaryOf } from './gather.ts';
 import { joinCluster } from './joining.ts';
 import { newPlacementWant, partOnly, relaunchWant, releaseWant } from './launching.ts';
@@ -140,6 +141,7 @@ async function giveUpAttempt(context: Context, self: MemberView, since: number):
 /** From a launched task to a running, read-only mysqld. */
 async function startInstance(context: Context, { input, signal }: Run<void>): Promise<void> {
   const { clusterId, ordinal } = input;
+  const copyId = context.newId();
   await lookUntil(context, clusterId, signal, async () => {
     const { view, self } = await gatherMember(context, clusterId, ordinal);
     if (!self.isLive) throw new Error(`the task ended: ${self.launch?.taskState} ${self.launch?.taskMessage ?? ''}`);
@@ -155,6 +157,10 @@ async function startInstance(context: Context, { input, signal }: Run<void>): Pr
       throw new Refusal('LEFTOVER_NOT_SAVED', reason.message);
     }
     if (instance === 'failed' && (await isRefillNeeded(context, view, self))) return undefined;
+    if (isToBeCopied(view, self)) {
+      const filling = await fillingOf(context, view, self);
+      return copyInto(context, view, self, { ...filling, id: copyId, signal });
+    }
     if (isLeftBehind(view, self)) return rejoinHeld(context, view, self);
     if (await mustWaitForFailover(context, view, self)) return undefined;
     context.log.info({ clusterId, ordinal, instance, reason }, 'starts the instance');
@@ -176,15 +182,20 @@ async function rejoinHeld(context: Context, view: ClusterView, self: MemberView)
 async function sendStart(context: Context, view: ClusterView, self: MemberView, signal: AbortSignal): Promise<void> {
   const body: CommandBody = {
     kind: 'start',
-    initialise: await mayInitialise(context, self),
+    ...(await fillingOf(context, view, self)),
     ackFlush: ackFlushFor(view.cluster, self.ordinal),
-    secrets: await context.memberSecrets(await readClusterSecrets(context.store, view.cluster.id), {
-      commonName: `${view.cluster.name}-${self.ordinal}`,
-      ip: self.bundle!.ip,
-      hostname: self.bundle!.hostname,
-    }),
   };
   await context.executors.send(self.launch!.taskId, body, { epoch: view.cluster.epoch, timeoutMs: 150_000, signal });
+}
+
+/** What `start` and `copy` have in common: whether an empty volume may be filled, and the secrets. */
+async function fillingOf(context: Context, view: ClusterView, self: MemberView) {
+  const secrets = await context.memberSecrets(await readClusterSecrets(context.store, view.cluster.id), {
+    commonName: `${view.cluster.name}-${self.ordinal}`,
+    ip: self.bundle!.ip,
+    hostname: self.bundle!.hostname,
+  });
+  return { initialise: await mayInitialise(context, self), secrets };
 }
 
 /**

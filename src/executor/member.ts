@@ -335,7 +335,8 @@ async function execute(context: MemberContext, command: Command, signal: AbortSi
       return { outcome: 'done' };
     case 'share':
       context.shares.add(command);
-      return { outcome: 'done' };
+      // Of the primary it is what the cluster has acknowledged by now.
+      return context.instance ? roles.answerHoldings(context.instance.admin) : { outcome: 'done' };
     case 'backup':
       return backup(context, command);
     case 'verify':

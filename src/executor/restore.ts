@@ -10,6 +10,7 @@ import { readdir, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command, CommandResult } from '../channel/protocol.ts';
 import { createTransferClient, type TransferClient } from '../channel/transfer.ts';
+import { copyRoomMb } from '../cluster/recovery.ts';
 import { Refusal } from '../errors.ts';
 import { adoptData } from '../mysql/adopt.ts';
 import { readGtids, subtractGtids } from '../mysql/gtid.ts';
@@ -38,8 +39,6 @@ type Copy = Extract<Command, { kind: 'copy' }>;
 
 const MIB = 1024 * 1024;
 const STOP_TIMEOUT_MS = 30 * 60_000;
-/** Beside the backup: redo logs, relay logs, growth while logs are applied. */
-const ROOM_BYTES = 320 * MIB;
 /** Of no use to the member: identity and logs of the isolated instance. */
 const leftOut = /^(auto\.cnf|.*\.pem|copy-relay[.-].*|.*\.pid)$/;
 
@@ -209,7 +208,7 @@ async function requireUsable(context: MemberContext, { manifest }: FetchedBackup
   // What an interrupted copy fetched is in the way of nothing: it is gone on with.
   const freeBytes = fs.bavail * fs.bsize;
   const roomBytes = Math.min(data.sizeMb * MIB, freeBytes);
-  const neededBytes = manifest.bytes + ROOM_BYTES;
+  const neededBytes = manifest.bytes + copyRoomMb * MIB;
   if (neededBytes <= roomBytes || context.marker?.fill === 'copying') {
     if (neededBytes <= data.sizeMb * MIB) return;
   }

@@ -49,6 +49,10 @@ export function createLiveView(options: {
       return member ? liveMember(member) : null;
     },
     recoveryWindow: (clusterId) => controller.archives.window(clusterId),
+    copyOptions(clusterId) {
+      const view = controller.view(clusterId);
+      return view ? copyOptions(view) : null;
+    },
     offers: () => controller.market.recent().map(liveOffer),
     place: (spec) => place(controller, spec),
     subscribe: (listener) => controller.onView((view) => listener({ clusterId: view.cluster.id, kind: 'cluster' })),
@@ -180,6 +184,30 @@ function fillingOf(
   return found.map(({ code, message }) => ({ code, message }));
 }
 
+/** How far the filling of a copy is; null when none runs. Times are those of the executor's own clock. */
+function describeCopy(status: Status | null): string | null {
+  const { work, at = 0 } = status ?? {};
+  if (work?.kind !== 'copy' || work.outcome !== 'running') return null;
+  const { step, doneBytes, totalBytes, startedAt } = work;
+  if (!totalBytes || doneBytes <= 0) return `copy: ${step}`;
+  const share = Math.min(1, doneBytes / totalBytes);
+  const toMb = (bytes: number) => Math.round(bytes / 1048576);
+  const done = `${Math.floor(share * 100)} % of ${toMb(totalBytes)} MB`;
+  const leftMs = startedAt == null ? null : ((at - startedAt) * (1 - share)) / share;
+  return `copy: ${step}, ${done}${leftMs === null || share === 1 ? '' : `, ${Math.ceil(leftMs / 1000)} s left`}`;
+}
+
+function copyOptions(view: ClusterView): ReturnType<LiveView['copyOptions']> {
+  const backups = view.members.flatMap(({ ordinal, status, isConnected }) =>
+    (status?.backups ?? []).map(({ id, gtidSet, bytes, endedAt, isBad = false }) => {
+      return { id, ordinal, gtidSet, bytes, endedAt, isBad, isReachable: isConnected };
+    }),
+  );
+  const status = primaryOf(view)?.status;
+  // Without a status of a running primary nothing is known: an ended one tells an empty set.
+  return { backups, within: status?.isWritable ? status.gtidExecuted : null };
+}
+
 /** The failed stages of the last offers that were tried for the member. */
 function whyNotPlaced(controller: Controller, clusterId: string, ordinal: number): string {
   const reasons = controller.market.recent().flatMap(({ free, tried }) =>
@@ -201,7 +229,7 @@ function liveMember({ status, launch, isConnected }: MemberView): LiveMember {
     taskState: launch?.taskState ?? null,
     tails: status?.tails ?? [],
     work: status && isConnected ? liveWork(status) : null,
-    message: status?.reason?.message ?? status?.replication?.receiverError ?? null,
+    message: describeCopy(status) ?? status?.reason?.message ?? status?.replication?.receiverError ?? null,
   };
 }
 

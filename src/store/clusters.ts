@@ -1,8 +1,16 @@
 import { z } from 'zod';
 import { type BackupPolicy, backupPolicyDefault } from '../cluster/backup-policy.ts';
+import type { Origin } from '../cluster/recovery.ts';
 import type { ClusterSpec, Preferences, VoterRule } from '../cluster/types.ts';
 import { Refusal } from '../errors.ts';
-import { backupPolicyColumn, preferencesColumn, ruleColumn, secretsColumn, specColumn } from './columns.ts';
+import {
+  backupPolicyColumn,
+  originColumn,
+  preferencesColumn,
+  ruleColumn,
+  secretsColumn,
+  specColumn,
+} from './columns.ts';
 import { writeEvent } from './events.ts';
 import type { ClusterRow, ClusterSecrets, Leader } from './rows.ts';
 import { seal, unseal } from './secrets.ts';
@@ -34,6 +42,7 @@ const clusterRow = z
       .transform((policy) => policy ?? backupPolicyDefault),
     backupPolicyAt: z.number().nullable(),
     servicePort: z.number().nullable(),
+    origin: json(originColumn).nullable(),
   })
   .transform(({ primaryOrdinal, ...row }): ClusterRow => ({ ...row, primary: primaryOrdinal }));
 
@@ -44,6 +53,8 @@ export interface NewCluster {
   readonly members: readonly { readonly ordinal: number; readonly incarnation: string; readonly serverUuid: string }[];
   /** Who asked, for the event. */
   readonly requestedBy?: string;
+  /** What its first member is filled with, instead of nothing. */
+  readonly origin?: Origin | null;
 }
 
 /**
@@ -59,8 +70,8 @@ export function insertCluster(store: Store, input: NewCluster): Promise<ClusterR
     run(
       store,
       `INSERT INTO cluster
-         (id, name, open_name, spec, desired, created_at, epoch, rule_version, service_port, sealed_secrets)
-       VALUES (?, ?, ?, ?, 'present', ?, 0, 0, ?, ?)`,
+         (id, name, open_name, spec, desired, created_at, epoch, rule_version, service_port, sealed_secrets, origin)
+       VALUES (?, ?, ?, ?, 'present', ?, 0, 0, ?, ?, ?)`,
       id,
       spec.name,
       spec.name,
@@ -68,9 +79,12 @@ export function insertCluster(store: Store, input: NewCluster): Promise<ClusterR
       store.clock.now(),
       takeServicePort(store),
       seal(store.key, `cluster:${id}`, JSON.stringify(input.secrets)),
+      input.origin ? JSON.stringify(input.origin) : null,
     );
     insertMembers(store, input);
-    writeEvent(store, { kind: 'cluster.created', clusterId: id, cluster: spec.name, data: by(input.requestedBy) });
+    const { origin } = input;
+    const data = { ...by(input.requestedBy), ...(origin ? { from: origin.cluster, backup: origin.backup.id } : {}) };
+    writeEvent(store, { kind: 'cluster.created', clusterId: id, cluster: spec.name, data });
     return getById(store, id);
   });
 }

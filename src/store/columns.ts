@@ -1,6 +1,7 @@
 /** Shapes of the JSON columns: what is read back is checked like any other input. */
 import { z } from 'zod';
 import type { BackupPolicy } from '../cluster/backup-policy.ts';
+import type { Origin } from '../cluster/recovery.ts';
 import type { Bundle, ClusterSpec, Preferences, VoterRule } from '../cluster/types.ts';
 import type { ClusterSecrets, FailoverFacts, FailoverOptions, Step } from './rows.ts';
 
@@ -37,6 +38,25 @@ export const backupPolicyColumn: z.ZodType<BackupPolicy> = z.object({
   maxBytesPerSec: z.number().nullable(),
   verifyEveryHours: z.number(),
   archive: z.object({ keepHours: z.number(), maxShare: z.number() }),
+});
+
+export const originColumn: z.ZodType<Origin> = z.object({
+  clusterId: z.string(),
+  cluster: z.string(),
+  backup: z.object({
+    id: z.string(),
+    ordinal: z.int(),
+    bytes: z.number(),
+    gtidSet: z.string(),
+    endedAt: z.number(),
+  }),
+  until: z.discriminatedUnion('kind', [
+    z.object({ kind: z.literal('backup') }),
+    z.object({ kind: z.literal('at'), atMs: z.number() }),
+    z.object({ kind: z.literal('gtid'), gtidSet: z.string() }),
+  ]),
+  within: z.string(),
+  maxBytesPerSec: z.number().nullable(),
 });
 
 export const optionsColumn: z.ZodType<FailoverOptions> = z.object({

@@ -4,6 +4,7 @@
  * Rows are tombstoned, never deleted: absence of a row is never a reason to destroy anything.
  */
 import type { BackupPolicy } from '../cluster/backup-policy.ts';
+import type { Origin } from '../cluster/recovery.ts';
 import type { Bundle, ClusterSpec, Preferences, VoterRule } from '../cluster/types.ts';
 
 /** Proof of leadership: every function that changes facts takes it and fails with STALE_LEADER when a newer leader exists. */
@@ -31,6 +32,8 @@ export interface ClusterRow {
   /** No automatic failover begins before; null when none happened lately. */
   readonly cooldownUntil: number | null;
   readonly preferences: Preferences;
+  /** Null: it began empty. */
+  readonly origin: Origin | null;
   readonly backupPolicy: BackupPolicy;
   /** When a person said so; null: it is the default, and runs count from the cluster's creation. */
   readonly backupPolicyAt: number | null;

@@ -41,6 +41,8 @@ export class FakeLive implements LiveView {
   rehearsal = () => null;
   readonly windows = new Map<string, LiveRecoveryWindow>();
   recoveryWindow = (clusterId: string) => this.windows.get(clusterId) ?? null;
+  readonly copyable = new Map<string, ReturnType<LiveView['copyOptions']>>();
+  copyOptions = (clusterId: string) => this.copyable.get(clusterId) ?? null;
   metrics = () => 'selvedge_up 1\n';
   subscribe = (listener: (change: LiveChange) => void) => {
     this.listeners.add(listener);

@@ -25,6 +25,7 @@ beforeAll(async () => {
   await donor.command({ kind: 'promote', k: 0, member: 0, timeoutMs: 10_000 });
   const team = await donor.team();
   await team.query('CREATE DATABASE shop');
+  await team.query('CREATE DATABASE nothing_yet');
   await team.query('CREATE TABLE shop.orders (id INT PRIMARY KEY, note VARCHAR(100))');
   await team.query('CREATE VIEW shop.notes AS SELECT note FROM shop.orders');
   await team.query('CREATE FUNCTION shop.twice(n INT) RETURNS INT DETERMINISTIC RETURN n * 2');
@@ -164,6 +165,9 @@ test('accounts of the old cluster are closed, views and functions go on, the new
     member,
     "SELECT user, account_locked AS locked FROM mysql.user WHERE user NOT LIKE 'mysql.%' ORDER BY user",
   );
+  const plugins = "SELECT PLUGIN_NAME AS name FROM information_schema.plugins WHERE PLUGIN_NAME = 'clone'";
+  expect(await query(member, plugins)).toEqual([{ name: 'clone' }]);
+  expect(await query(member, 'SHOW CREATE DATABASE nothing_yet')).toHaveLength(1);
   expect(users.map(({ user, locked }) => `${user} ${locked}`)).toEqual([
     'cloner N',
     'repl N',
@@ -181,6 +185,13 @@ test('it becomes the primary of epoch 1 of its own, and the old epochs stay read
   expect(await query(member, 'SELECT epoch, server_uuid AS uuid FROM selvedge.epoch')).toEqual([
     { epoch: 1, uuid: member.launch.plan.serverUuid },
   ]);
+  const own = await connect(
+    { host: member.source.host, port: member.source.port, caPem: member.secrets.caCertPem },
+    newTeam,
+    { clock: realClock },
+  );
+  await own.query('CREATE TABLE nothing_yet.t (id INT PRIMARY KEY)');
+  await own.close();
   expect(await query(member, 'SELECT cluster, epoch, server_uuid AS uuid FROM selvedge.origin_epoch')).toEqual([
     { cluster: donor.launch.plan.cluster, epoch: 1, uuid: donor.launch.plan.serverUuid },
   ]);

@@ -111,6 +111,7 @@ test('many processes may make the store at once', async () => {
     { number: 5, name: '0005-durability.sql' },
     { number: 6, name: '0006-conditions.sql' },
     { number: 7, name: '0007-backup-policy.sql' },
+    { number: 8, name: '0008-copy-origin.sql' },
   ]);
   db.close();
 });

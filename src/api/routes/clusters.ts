@@ -1,6 +1,5 @@
 import type { z } from 'zod';
 import { fillSpec, specWarnings } from '../../cluster/spec.ts';
-import type { ClusterSpec } from '../../cluster/types.ts';
 import { Refusal } from '../../errors.ts';
 import {
   findCluster,
@@ -8,6 +7,7 @@ import {
   insertCluster,
   listClusters,
   markClusterDeleted,
+  type NewCluster,
   setAutomation,
   setCooldown,
   setDurability,
@@ -15,6 +15,7 @@ import {
 } from '../../store/clusters.ts';
 import { addEvent } from '../../store/events.ts';
 import type { Account, ClusterRow } from '../../store/rows.ts';
+import { findOrigin, requireFit, specOf } from '../copy-origin.ts';
 import type { ApiDeps, App } from '../deps.ts';
 import { getClusterNamed, getClusterToChange } from '../lookups.ts';
 import { BadRequest } from '../problems.ts';
@@ -39,9 +40,12 @@ export function addClusterRoutes(app: App, deps: ApiDeps): void {
       response: { 200: schemas.dryRunView, 202: schemas.createdView },
     },
     handler: async (request, reply) => {
-      const filled = fillSpec(request.body);
+      const { from, ...body } = request.body;
+      const copied = from ? await findOrigin(deps, from) : null;
+      const filled = fillSpec(specOf(body, copied?.source.spec ?? null));
       if (filled.kind === 'faulty') throw new BadRequest(filled.faults);
       const { spec } = filled;
+      if (copied) requireFit(spec, copied.origin);
       if (await findCluster(deps.store, spec.name))
         throw new Refusal('NAME_TAKEN', `There is a cluster named ${spec.name}.`);
       if (!deps.live.isConnected()) throw new Refusal('NOT_CONNECTED', 'What the agents offer is not known now.');
@@ -59,7 +63,11 @@ export function addClusterRoutes(app: App, deps: ApiDeps): void {
           neverFits: neverFits ?? null,
         });
       if (neverFits !== undefined) throw new Refusal('NEVER_PLACEABLE', neverFits);
-      const created = await createCluster(deps, spec, request.requestedBy);
+      const created = await createCluster(deps, {
+        spec,
+        requestedBy: request.requestedBy,
+        origin: copied?.origin ?? null,
+      });
       void reply.header('location', `/v1/clusters/${spec.name}`);
       return reply.code(202).send(created);
     },
@@ -95,7 +103,8 @@ export function addClusterRoutes(app: App, deps: ApiDeps): void {
 }
 
 /** Members and their identities are chosen here, once; the rows are written whole or not at all. */
-async function createCluster(deps: ApiDeps, spec: ClusterSpec, requestedBy: string) {
+async function createCluster(deps: ApiDeps, wanted: Required<Pick<NewCluster, 'spec' | 'requestedBy' | 'origin'>>) {
+  const { spec } = wanted;
   const { store, newId } = deps;
   const id = newId();
   const secrets = await deps.createSecrets({ id, name: spec.name, teamUser: teamUser(spec.name) });
@@ -104,7 +113,7 @@ async function createCluster(deps: ApiDeps, spec: ClusterSpec, requestedBy: stri
     incarnation: newId(),
     serverUuid: newId(),
   }));
-  const row = await insertCluster(store, { id, spec, secrets, members, requestedBy });
+  const row = await insertCluster(store, { ...wanted, id, secrets, members });
   deps.wake(id);
   return {
     ...(await clusterView(deps, row)),

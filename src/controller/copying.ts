@@ -1,0 +1,115 @@
+/**
+ * Filling the first member of a cluster that is a copy. Instead of `start` its executor gets `copy`: the holder of the
+ * backup, and every member of the source whose archive may be read, are told to share with it first. All of it may run
+ * twice; a share that was lost with its executor is made again with the next try.
+ */
+import { createHash } from 'node:crypto';
+import type { Donor } from '../channel/donor.ts';
+import type { CommandBody } from '../channel/protocol.ts';
+import { formatGtidSet, parseGtidSet, unionGtidSets } from '../cluster/gtid-set.ts';
+import type { Origin } from '../cluster/recovery.ts';
+import { type ErrorCode, errors, Refusal } from '../errors.ts';
+import type { Context } from './context.ts';
+import { type ClusterView, gather, type MemberView } from './gather.ts';
+
+const shareMs = 24 * 3600_000;
+const shareTimeoutMs = 10_000;
+const copyTimeoutMs = 15_000;
+
+/** The data of a copy comes from elsewhere once: into its first member, before anything was ever in its volume. */
+export function isToBeCopied({ cluster }: ClusterView, { ordinal, member }: MemberView): boolean {
+  return cluster.origin !== null && ordinal === 0 && member.initialisedAt === null;
+}
+
+export interface CopyTry {
+  /** Of the command: the same in one try. */
+  readonly id: string;
+  readonly initialise: boolean;
+  readonly secrets: Extract<CommandBody, { kind: 'copy' }>['secrets'];
+  readonly signal: AbortSignal;
+}
+
+/** Sends `copy` unless this try of it runs. Throws with the executor's code when it failed. */
+export async function copyInto(
+  context: Context,
+  view: ClusterView,
+  self: MemberView,
+  { id, initialise, secrets, signal }: CopyTry,
+): Promise<undefined> {
+  const origin = view.cluster.origin!;
+  const { work } = self.status!;
+  if (work?.commandId === id) {
+    if (work.outcome !== 'failed') return undefined;
+    const code = work.code !== null && work.code in errors ? (work.code as ErrorCode) : 'INTERNAL';
+    throw new Refusal(code, work.message ?? 'the copy failed');
+  }
+  const { donors, acknowledged } = await share(context, origin, signal);
+  const { until } = origin;
+  const within = formatGtidSet(unionGtidSets(parseGtidSet(origin.within), parseGtidSet(acknowledged)));
+  const backup = { id: origin.backup.id, ordinal: origin.backup.ordinal };
+  const body: CommandBody = { kind: 'copy', initialise, secrets, backup, donors: [...donors], until, within };
+  const options = { epoch: view.cluster.epoch, timeoutMs: copyTimeoutMs, signal, id };
+  context.log.info({ cluster: view.cluster.name, backup, until, donors: donors.length }, 'fills the first member');
+  await context.executors.send(self.launch!.taskId, body, options);
+  return undefined;
+}
+
+interface Shared {
+  readonly donors: readonly Donor[];
+  /** What the source's primary had executed when it answered; '' when only a backup is wanted. */
+  readonly acknowledged: string;
+}
+
+/**
+ * Throws TRANSFER_BROKEN while the holder of the backup is not reached; others are left out. For a target also NO_PRIMARY
+ * while the source's primary does not say what is acknowledged: its last status may be older than the target.
+ */
+async function share(context: Context, origin: Origin, signal: AbortSignal): Promise<Shared> {
+  const source = await gather(context, origin.clusterId);
+  const isWithLogs = origin.until.kind !== 'backup';
+  const asked = source.members.filter(
+    ({ ordinal, isConnected }) => isConnected && (ordinal === origin.backup.ordinal || isWithLogs),
+  );
+  const donors: Donor[] = [];
+  let acknowledged: string | null = null;
+  for (const member of asked) {
+    try {
+      const { donor, holds } = await shareOne(context, source, member, { origin, signal });
+      donors.push(donor);
+      if (member.ordinal === source.cluster.primary && member.status?.isWritable) acknowledged = holds;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (member.ordinal === origin.backup.ordinal) throw error;
+      context.log.warn({ err: error, ordinal: member.ordinal }, 'a member does not share its archive');
+    }
+  }
+  if (!donors.some(({ ordinal }) => ordinal === origin.backup.ordinal)) {
+    const holder = `member ${origin.backup.ordinal} of ${origin.cluster}, which holds backup ${origin.backup.id}`;
+    throw new Refusal('TRANSFER_BROKEN', `${holder}, is not reached`);
+  }
+  if (isWithLogs && acknowledged === null) {
+    throw new Refusal('NO_PRIMARY', `what ${origin.cluster} has acknowledged is not known now`);
+  }
+  return { donors, acknowledged: acknowledged ?? '' };
+}
+
+async function shareOne(
+  context: Context,
+  source: ClusterView,
+  { ordinal, launch, bundle }: MemberView,
+  { origin, signal }: { readonly origin: Origin; readonly signal: AbortSignal },
+): Promise<{ readonly donor: Donor; readonly holds: string | null }> {
+  if (!launch?.fingerprint || !bundle) throw new Error(`member ${ordinal} has no executor that could share`);
+  const token = context.newToken();
+  const body: CommandBody = {
+    kind: 'share',
+    tokenSha256: createHash('sha256').update(token).digest('hex'),
+    expiresInMs: shareMs,
+    maxBytesPerSec: origin.maxBytesPerSec,
+  };
+  const options = { epoch: source.cluster.epoch, timeoutMs: shareTimeoutMs, signal };
+  const answer = await context.executors.send(launch.taskId, body, options);
+  const { fingerprint } = launch;
+  const donor = { ordinal, address: bundle.ip, port: bundle.bundle.ports.control, fingerprint, token };
+  return { donor, holds: answer.outcome === 'done' ? (answer.gtidExecuted ?? null) : null };
+}
