@@ -182,21 +182,40 @@ function addFailoverConditions(facts: StateFacts, state: ClusterState, add: Add)
 function whyBlocked(facts: StateFacts): [reason: string, message: string] {
   const { primary, isPrimaryWritable, rule } = facts;
   if (primary === null) return ['NoPrimary', 'There is no primary'];
-  if (!isPrimaryWritable) return ['PrimaryNotWritable', `The primary, member ${primary}, does not take writes`];
+  if (!isPrimaryWritable)
+    return ['PrimaryNotWritable', `The primary, member ${primary}, does not take writes: ${whatFreesPrimary(facts)}`];
   if (rule && rule.k > 0) return ['CommitsWait', describeWait(facts)];
   return ['CommitsWait', `Commits on member ${primary} do not complete`];
 }
 
+function whatFreesPrimary({ primary, rule, members, failoverRefusal }: StateFacts): string {
+  const isLive = members.find(({ ordinal }) => ordinal === primary)?.isLive ?? false;
+  if (!isLive) {
+    const next = failoverRefusal
+      ? `nobody else may follow (${failoverRefusal.code})`
+      : 'another one follows when it is safe';
+    return `its task does not run; it goes on when its host is back, else ${next}`;
+  }
+  const k = rule?.k ?? 0;
+  if (k === 0) return 'it is not reached, or starts';
+  return `it is not reached, starts, or waits for ${k} acknowledgements; voters that come back free it, or a person who lowers the durability`;
+}
+
 /** Since when, and what would free them. */
-function describeWait({ primary, rule, commitWaits }: StateFacts): string {
+function describeWait({ primary, rule, members, commitWaits }: StateFacts): string {
   const k = rule?.k ?? 0;
   const wait = `Commits on member ${primary} do not complete; each waits for ${k} acknowledgements`;
   if (!commitWaits) return wait;
   const { forMs, connectedVoters } = commitWaits;
   const missing = k - connectedVoters;
+  const away = members.filter(
+    ({ ordinal, isServing }) => !isServing && rule?.voters.some((one) => one.ordinal === ordinal),
+  );
+  const names = away.map(({ ordinal }) => ordinal).filter((ordinal) => ordinal !== primary);
+  const who = names.length > 0 ? ` (not serving: ${names.join(', ')})` : '';
   const cure =
     missing > 0
-      ? `${missing} more of the voters must come back, or a person lowers the durability`
+      ? `${missing} more of the voters must come back${who}, or a person lowers the durability`
       : 'the voters are connected: look at their disks and errors';
   return `${wait}, for ${Math.round(forMs / 1000)} s now; ${cure}`;
 }

@@ -74,6 +74,24 @@ test('blocked writes say since when, and what would free them', () => {
   expect(blocked(1)).toContain('for 7 s now; the voters are connected: look at their disks and errors');
 });
 
+test('blocked writes name the voters that are away, and what frees a primary that does not take writes', () => {
+  const members = [0, 1, 2].map((ordinal) => serving(ordinal, ordinal === 1 ? { isServing: false } : {}));
+  const blocked = (facts: Partial<StateFacts>) => derive({ members, ...facts })[1];
+
+  expect(blocked({ isPrimaryCommitting: false, commitWaits: { forMs: 7000, connectedVoters: 0 } })).toContain(
+    'must come back (not serving: 1), or a person lowers',
+  );
+  expect(blocked({ isPrimaryWritable: false })).toContain(
+    'waits for 1 acknowledgements; voters that come back free it',
+  );
+  const gone = members.map((member) => ({ ...member, isLive: member.ordinal !== 0 }));
+  expect(blocked({ isPrimaryWritable: false, members: gone })).toContain('it goes on when its host is back');
+  const failoverRefusal = { code: 'PROMOTION_UNSAFE', message: 'too few' };
+  expect(blocked({ isPrimaryWritable: false, members: gone, failoverRefusal })).toContain(
+    'else nobody else may follow (PROMOTION_UNSAFE)',
+  );
+});
+
 describe('each state with its conditions', () => {
   test.each<[string, Partial<StateFacts>, string[]]>([
     ['all serve', {}, ['ready', 'Ready/AllServe: All 3 members serve, member 0 takes writes']],
