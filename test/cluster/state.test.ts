@@ -75,7 +75,7 @@ test('blocked writes say since when, and what would free them', () => {
 });
 
 test('blocked writes name the voters that are away, and what frees a primary that does not take writes', () => {
-  const members = [0, 1, 2].map((ordinal) => serving(ordinal, ordinal === 1 ? { isServing: false } : {}));
+  const members = without(1);
   const blocked = (facts: Partial<StateFacts>) => derive({ members, ...facts })[1];
 
   expect(blocked({ isPrimaryCommitting: false, commitWaits: { forMs: 7000, connectedVoters: 0 } })).toContain(
@@ -142,7 +142,7 @@ describe('each state with its conditions', () => {
       },
       [
         'blocked',
-        'WritesBlocked/PrimaryNotWritable: The primary, member 0, does not take writes',
+        'WritesBlocked/PrimaryNotWritable: The primary, member 0, does not take writes: its task does not run; it goes on when its host is back, else nobody else may follow (PROMOTION_UNSAFE)',
         'FailoverRefused/PROMOTION_UNSAFE: 1 of 2 reached',
         'Degraded/FewerMembers: 2 of 3 members serve: not 0 (away)',
       ],
@@ -155,7 +155,10 @@ describe('each state with its conditions', () => {
     [
       'a later epoch was never activated',
       { epoch: 2, isActivated: false, isPrimaryWritable: false },
-      ['blocked', 'WritesBlocked/PrimaryNotWritable: The primary, member 0, does not take writes'],
+      [
+        'blocked',
+        'WritesBlocked/PrimaryNotWritable: The primary, member 0, does not take writes: it is not reached, starts, or waits for 1 acknowledgements; voters that come back free it, or a person who lowers the durability',
+      ],
     ],
     [
       'a replica is refused',
