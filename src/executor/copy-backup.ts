@@ -1,14 +1,13 @@
 /** Copying a backup's files while checking each against its SHA-256: a damaged backup is never started. */
 import { createHash } from 'node:crypto';
-import { constants, createReadStream } from 'node:fs';
+import { constants } from 'node:fs';
 import { copyFile, mkdir, open, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Refusal } from '../errors.ts';
 import { syncDirectory } from './durable.ts';
 import type { WorkHandle } from './long-work.ts';
 import { dataOf, hashFile, type Manifest, makeDirectories, readFiles } from './manifest.ts';
-
-const COPY_BYTES = 256 * 1024;
+import { readThrough } from './read-through.ts';
 
 /** Fills `target`, which must not exist, with the backup's data; on disk when it returns. Throws BACKUP_DAMAGED. */
 export async function copyBackup(options: {
@@ -50,13 +49,11 @@ async function copyChecked(from: string, to: string, signal: AbortSignal): Promi
     await rm(to, { force: true });
   }
   const hash = createHash('sha256');
-  let bytes = 0;
   await using file = await open(to, 'wx', 0o640);
-  for await (const chunk of createReadStream(from, { highWaterMark: COPY_BYTES, signal })) {
-    hash.update(chunk as Buffer);
-    bytes += (chunk as Buffer).length;
-    await file.writeFile(chunk as Buffer);
-  }
+  const bytes = await readThrough(from, signal, async (chunk) => {
+    hash.update(chunk);
+    await file.writeFile(chunk);
+  });
   await file.sync();
   return { bytes, sha256: hash.digest('hex') };
 }

@@ -4,15 +4,14 @@
  * backup is used, and the manifest holds the SHA-256 of it.
  */
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { z } from 'zod';
 import { Refusal } from '../errors.ts';
 import { isMissing, readIfThere, writeDurable } from './durable.ts';
+import { readThrough } from './read-through.ts';
 import type { Volume } from './volumes.ts';
 
-const READ_BYTES = 256 * 1024;
 /** Some 120 bytes a file: half a million files. */
 const MAX_LIST_BYTES = 64 * 1024 * 1024;
 
@@ -175,18 +174,16 @@ export async function hashFiles(
   return files;
 }
 
-/** Size and SHA-256 (hex) of one file, read as a stream; `onChunk` is told what was read and may hold it up. */
+/** Size and SHA-256 (hex) of one file; `onChunk` is told what was read and may hold it up. */
 export async function hashFile(
   path: string,
   signal: AbortSignal,
   onChunk?: (bytes: number) => Promise<void>,
 ): Promise<{ bytes: number; sha256: string }> {
   const hash = createHash('sha256');
-  let bytes = 0;
-  for await (const chunk of createReadStream(path, { highWaterMark: READ_BYTES, signal })) {
-    hash.update(chunk as Buffer);
-    bytes += (chunk as Buffer).length;
-    await onChunk?.((chunk as Buffer).length);
-  }
+  const bytes = await readThrough(path, signal, (chunk) => {
+    hash.update(chunk);
+    return onChunk?.(chunk.length);
+  });
   return { bytes, sha256: hash.digest('hex') };
 }
