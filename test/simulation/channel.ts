@@ -20,7 +20,7 @@ export interface ChannelDeps {
   /** The answer of this command is lost. */
   losesAnswer(): boolean;
   /** More milliseconds before a command arrives. */
-  lateness(): number;
+  lateness(command: Command): number;
 }
 
 export function createSimulatedChannel(deps: ChannelDeps, address: ExecutorAddress): ExecutorClient {
@@ -77,7 +77,7 @@ export function createSimulatedChannel(deps: ChannelDeps, address: ExecutorAddre
           });
         });
       };
-      time.after(net.delay() + deps.lateness(), arrive);
+      time.after(net.delay() + deps.lateness(command), arrive);
     });
   }
 

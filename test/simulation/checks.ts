@@ -114,6 +114,9 @@ export function createChecks(parts: {
     onWritable(instance) {
       const { clusterId, ordinal } = instance.owner;
       const wanted = acknowledged.get(clusterId);
+      const known = volumesOf(clusterId, ordinal)[0]?.state.epoch ?? 0;
+      if (known > instance.epoch)
+        fail('G2', `member ${ordinal} takes writes in epoch ${instance.epoch} although it knows of epoch ${known}`);
       for (const [id, { value }] of wanted ?? [])
         if (!instance.data.held.has(id)) {
           fail('G1', `member ${ordinal} takes writes in epoch ${instance.epoch} without having write ${value}`);

@@ -1,6 +1,7 @@
 /** What goes wrong, drawn from the seed: a list that can be shortened and run again. */
+import type { Command } from '../../src/channel/protocol.ts';
 import { type TrimStep, trimSteps } from './member.ts';
-import type { Random } from './random.ts';
+import { createRandom, type Random } from './random.ts';
 
 /** Whom it hits: the primary of the moment, or a member by ordinal. */
 export type Target = 'primary' | number;
@@ -13,7 +14,13 @@ export type FaultBody =
   | { readonly kind: 'killAtCall'; readonly count: number; readonly when: Moment }
   | { readonly kind: 'pauseController'; readonly ms: number; readonly hasSuccessor: boolean }
   | { readonly kind: 'loseAnswers'; readonly count: number }
-  | { readonly kind: 'lateCommands'; readonly ms: number; readonly count: number }
+  | {
+      readonly kind: 'lateCommands';
+      readonly ms: number;
+      readonly count: number;
+      /** Only those of this kind. */
+      readonly command?: Command['kind'];
+    }
   | { readonly kind: 'killMysqld'; readonly target: Target }
   | { readonly kind: 'stopMysqld'; readonly target: Target; readonly ms: number }
   | { readonly kind: 'hangDisk'; readonly target: Target; readonly ms: number }
@@ -24,7 +31,8 @@ export type FaultBody =
   | { readonly kind: 'killExecutor'; readonly target: Target }
   | { readonly kind: 'killAgent'; readonly target: Target; readonly ms: number }
   | { readonly kind: 'partitionAgent'; readonly target: Target; readonly ms: number }
-  | { readonly kind: 'rebootHost'; readonly target: Target; readonly keepsId: boolean }
+  /** Its applier is behind for so long before: a part of the relay log is only in memory. */
+  | { readonly kind: 'rebootHost'; readonly target: Target; readonly keepsId: boolean; readonly behindMs?: number }
   | { readonly kind: 'rebootAll' }
   | { readonly kind: 'killAllMysqld' }
   | { readonly kind: 'diskAway'; readonly target: Target; readonly ms: number }
@@ -62,11 +70,12 @@ const table: readonly [number, (random: Random, members: number) => FaultBody][]
   [3, (r, n) => ({ kind: 'hangDisk', target: pickTarget(r, n), ms: drawHang(r) })],
   [2, (r, n) => ({ kind: 'fullDisk', target: pickTarget(r, n), volume: r.pick(['data', 'backup']), ms: drawHang(r) })],
   [2, (r, n) => ({ kind: 'purgeLogs', target: pickTarget(r, n) })],
-  [5, (r) => ({ kind: 'leaveTail', ms: r.between(1500, 6000), killAt: r.chance(0.8) ? r.pick(trimSteps) : null })],
+  [12, (r) => ({ kind: 'leaveTail', ms: r.between(1500, 6000), killAt: r.chance(0.9) ? r.pick(trimSteps) : null })],
   [5, (r, n) => ({ kind: 'killExecutor', target: pickTarget(r, n) })],
   [2, (r, n) => ({ kind: 'killAgent', target: pickTarget(r, n), ms: r.between(1000, 30_000) })],
   [2, (r, n) => ({ kind: 'partitionAgent', target: pickTarget(r, n), ms: r.between(1000, 40_000) })],
   [4, (r, n) => ({ kind: 'rebootHost', target: pickTarget(r, n), keepsId: r.chance(0.7) })],
+  [3, (r, n) => ({ kind: 'rebootHost', target: r.between(0, n - 1), keepsId: true, behindMs: r.between(500, 3000) })],
   [1, () => ({ kind: 'rebootAll' })],
   [1, () => ({ kind: 'killAllMysqld' })],
   [1, (r, n) => ({ kind: 'diskAway', target: pickTarget(r, n), ms: r.between(3000, 30_000) })],
@@ -102,6 +111,9 @@ function drawEventFault(random: Random): FaultBody {
 
 const pickTarget = (random: Random, members: number): Target =>
   random.chance(0.55) ? 'primary' : random.between(0, members - 1);
+
+/** Every kind that a seed may draw. */
+export const faultKinds: readonly string[] = table.map(([, make]) => make(createRandom(1), 3).kind);
 
 /** Faults come in bursts: the bad moment for one is right after another. */
 export function drawFaults(random: Random, options: { members: number; fromMs: number; toMs: number }): Fault[] {

@@ -41,7 +41,9 @@ export type Mutant =
   | 'forget-was-writable'
   | 'answer-before-acknowledged'
   | 'freeze-without-stop'
-  | 'same-boot-id';
+  | 'same-boot-id'
+  | 'skip-order'
+  | 'forget-tail';
 
 export const trimSteps = ['marked', 'saved', 'cutting', 'cut', 'started', 'named'] as const;
 export type TrimStep = (typeof trimSteps)[number];
@@ -242,6 +244,7 @@ export class SimulatedMember {
 
   /** A command that a later one of the same leader overtook on the way is not carried out. */
   #requireInOrder({ kind, leaderToken, sequence }: Command): void {
+    if (this.options.mutants.has('skip-order')) return;
     if (kind === 'catchUp' || kind === 'keepLogs') return;
     const newest = this.#newest;
     if (newest.leaderToken === leaderToken && sequence < newest.sequence)
@@ -903,6 +906,7 @@ export class SimulatedMember {
     if (!this.#hasSecrets) throw new Refusal('NOT_RUNNING', 'the command brings no secrets');
     const kept = parseGtidSet(keep);
     const assertNothingErrant = (instance: Instance) => {
+      if (this.options.mutants.has('forget-tail')) return;
       if (!isGtidSubset(parseGtidSet(instance.data.executed.text()), kept)) throw refuse('something errant is left');
     };
     if (this.instance && this.phase === 'running') {
@@ -972,7 +976,7 @@ export class SimulatedMember {
       mark('cut');
       return true;
     }
-    const cut = volume.data && cutTail(volume.data, kept);
+    const cut = volume.data && !this.options.mutants.has('forget-tail') && cutTail(volume.data, kept);
     if (!cut && known?.phase !== 'cutting') {
       if (known) this.#mark(volume, { ...volume.marker!, trim: null });
       return false;

@@ -1,78 +1,41 @@
 /** Faults of the program, planted on purpose: the simulation finds each, and finds nothing in the same world without it. */
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
-import type { Fault } from './faults.ts';
-import type { Mutant } from './member.ts';
-import { runSeed } from './simulation.ts';
+import { planted } from './mutants.ts';
+import type { Patch } from './plant.ts';
+import { type RunOptions, runSeed } from './simulation.ts';
 
-interface Planted {
-  readonly mutant: Mutant;
-  readonly breaks: string;
-  /** A world of three members. */
-  readonly seed: number;
-  readonly faults: readonly Fault[];
+const here = import.meta.dirname;
+
+/** In a process of its own when lines of the program are changed. */
+async function run(options: RunOptions, patches: readonly Patch[]): Promise<string | null> {
+  if (patches.length === 0) return (await runSeed(options)).failure;
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    ['--import', join(here, 'plant.ts'), join(here, 'planted-run.ts'), JSON.stringify(options)],
+    {
+      env: { ...process.env, NODE_OPTIONS: '', SELVEDGE_PLANTED: JSON.stringify(patches) },
+      maxBuffer: 64 * 1024 * 1024,
+    },
+  );
+  return (JSON.parse(stdout) as { failure: string | null }).failure;
 }
 
-const planted: readonly Planted[] = [
-  {
-    mutant: 'promote-before-applied',
-    breaks: 'G1',
-    seed: 1,
-    faults: [
-      { at: 9000, kind: 'slowApplier', target: 1, ms: 20_000 },
-      { at: 9000, kind: 'slowApplier', target: 2, ms: 20_000 },
-      { at: 12_000, kind: 'killMysqld', target: 'primary' },
-    ],
-  },
-  {
-    mutant: 'same-boot-id',
-    breaks: 'G1',
-    // Of those whose replicas do not flush.
-    seed: 5,
-    faults: [
-      { at: 8900, kind: 'cutControl', target: 0, ms: 60_000 },
-      { at: 9000, kind: 'slowApplier', target: 1, ms: 20_000 },
-      { at: 9000, kind: 'slowApplier', target: 2, ms: 20_000 },
-      { at: 12_000, kind: 'isolate', target: 0, ms: 40_000 },
-      { at: 12_100, kind: 'rebootHost', target: 1, keepsId: true },
-      { at: 12_100, kind: 'rebootHost', target: 2, keepsId: true },
-      { at: 25_000, kind: 'failover', candidate: null, force: true },
-    ],
-  },
-  {
-    mutant: 'freeze-without-stop',
-    breaks: 'G2',
-    seed: 1,
-    faults: [
-      { at: 9000, kind: 'cutControl', target: 'primary', ms: 30_000 },
-      { at: 9500, kind: 'failover', candidate: null, force: true },
-      { at: 9700, kind: 'lateCommands', ms: 1500, count: 3 },
-    ],
-  },
-  {
-    mutant: 'trust-empty-volume',
-    breaks: 'G4',
-    seed: 1,
-    faults: [{ at: 9000, kind: 'diskAway', target: 1, ms: 20_000 }],
-  },
-  {
-    mutant: 'keep-server-uuid',
-    breaks: 'G1',
-    seed: 1,
-    faults: [
-      { at: 9000, kind: 'cutMembers', a: 0, b: 1, ms: 8000 },
-      { at: 9000, kind: 'cutMembers', a: 0, b: 2, ms: 8000 },
-      { at: 12_000, kind: 'killMysqld', target: 0 },
-      { at: 30_000, kind: 'switchover', candidate: 0 },
-      { at: 33_000, kind: 'backup', target: 0 },
-    ],
-  },
-];
+for (const { name, breaks, seed, faults, mutants = [], patches = [], heldBy } of planted) {
+  test(`kills: ${name}`, { timeout: 120_000 }, async () => {
+    const all = [...mutants, ...(heldBy?.mutants ?? [])];
 
-for (const { mutant, breaks, seed, faults } of planted)
-  test(`kills: ${mutant}`, { timeout: 120_000 }, async () => {
-    const sane = await runSeed({ seed, faults });
-    const mad = await runSeed({ seed, faults, mutants: [mutant] });
-
-    expect(sane.failure).toBeNull();
-    expect(mad.failure ?? 'nothing was found').toContain(`${breaks}: `);
+    expect(await run({ seed, faults }, [])).toBeNull();
+    expect(await run({ seed, faults, mutants: all }, [...patches, ...(heldBy?.patches ?? [])])).toContain(
+      `${breaks}: `,
+    );
   });
+
+  if (heldBy)
+    test(`held by another layer, ${heldBy.layer}: ${name}`, { timeout: 120_000 }, async () => {
+      expect(await run({ seed, faults, mutants }, patches)).toBeNull();
+      expect(await run({ seed, faults, mutants: heldBy.mutants ?? [] }, heldBy.patches ?? [])).toBeNull();
+    });
+}

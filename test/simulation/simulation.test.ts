@@ -1,21 +1,53 @@
 import { availableParallelism } from 'node:os';
 import { afterAll, describe, expect, test } from 'vitest';
 import { describeFailure, runSeeds, shrinkSeed } from './drive.ts';
+import { faultKinds } from './faults.ts';
+import { trimSteps } from './member.ts';
 import { createPool } from './pool.ts';
 import { findAnomaly, type RegisterOperation } from './register.ts';
-import { runSeed } from './simulation.ts';
+import { type RunResult, runSeed } from './simulation.ts';
 
 const seeds = 200;
+/** Not only drawn: they found somebody to strike. */
+const mustStrike = [
+  'stopMysqld',
+  'hangDisk',
+  'fullDisk data',
+  'fullDisk backup',
+  'purgeLogs',
+  'leaveTail',
+  'trim',
+  ...trimSteps.map((step) => `trim killed at ${step}`),
+  'rebootHost',
+  'rebootAll',
+  'relay log lost',
+  'cutMembers',
+  'killMysqld',
+  'killExecutor',
+  'killController',
+];
 
 describe('the guarantees hold in worlds that go wrong', () => {
   const pool = createPool(availableParallelism());
   afterAll(() => pool.close());
 
   test(`seeds 1 to ${seeds}`, { timeout: 600_000 }, async () => {
-    const { held, failed } = await runSeeds({ pool, first: 1, count: seeds });
+    const drawn = new Set<string>();
+    const hits = new Map<string, number>();
+    const onResult = ({ faults, facts }: RunResult) => {
+      for (const { kind } of faults) drawn.add(kind);
+      for (const [what, times] of Object.entries(facts.hits)) hits.set(what, (hits.get(what) ?? 0) + times);
+    };
+
+    const { held, failed } = await runSeeds({ pool, first: 1, count: seeds, onResult });
 
     if (failed[0]) expect.fail(describeFailure(await shrinkSeed(pool, failed[0]), 60));
     expect(held).toBe(seeds);
+    expect(faultKinds.filter((kind) => !drawn.has(kind))).toEqual([]);
+    expect(
+      mustStrike.filter((what) => !hits.has(what)),
+      JSON.stringify([...hits]),
+    ).toEqual([]);
   });
 });
 
@@ -24,7 +56,7 @@ test('the same seed tells the same story', async () => {
   const second = await runSeed({ seed: 7 });
 
   expect(second.story).toEqual(first.story);
-  expect(first.story.length).toBeGreaterThan(50);
+  expect(first.story.length).toBeGreaterThan(30);
 });
 
 describe('the checker of the register', () => {

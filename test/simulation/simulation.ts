@@ -233,9 +233,9 @@ export function createSimulation(
                 story.tell('net', 'loses an answer');
                 return true;
               },
-              lateness() {
+              lateness(command) {
                 const { late } = simulation.armed;
-                if (late.count <= 0) return 0;
+                if (late.count <= 0 || (late.command && late.command !== command.kind)) return 0;
                 late.count -= 1;
                 return late.ms;
               },

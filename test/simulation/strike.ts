@@ -66,6 +66,7 @@ export async function strike(simulation: Simulation, fault: Fault): Promise<void
     case 'lateCommands':
       armed.late.count = fault.count;
       armed.late.ms = fault.ms;
+      armed.late.command = fault.command;
       return;
     case 'killMysqld': {
       const member = executorOf(fault.target)?.member;
@@ -146,7 +147,11 @@ export async function strike(simulation: Simulation, fault: Fault): Promise<void
       const seat = seatOf(fault.target);
       if (!seat) return;
       hit();
-      return reboot(simulation, seat, fault.keepsId);
+      const { keepsId, behindMs } = fault;
+      if (behindMs === undefined) return reboot(simulation, seat, keepsId);
+      const instance = executorOf(fault.target)?.member?.instance;
+      if (instance) instance.applyMs = 2000;
+      return later(behindMs, () => reboot(simulation, seat, keepsId));
     }
     case 'rebootAll':
       hit();

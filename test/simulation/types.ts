@@ -1,4 +1,5 @@
 /** What the parts of one run share. */
+import type { Command } from '../../src/channel/protocol.ts';
 import type { ControlPlane } from './controller-process.ts';
 import type { Process } from './time.ts';
 import type { World } from './world.ts';
@@ -14,7 +15,7 @@ export interface Simulation {
     command: { count: number; when: 'before' | 'after' } | null;
     call: { count: number; when: 'before' | 'after' } | null;
     lostAnswers: number;
-    late: { count: number; ms: number };
+    late: { count: number; ms: number; command?: Command['kind'] | undefined };
   };
   /** The control plane that acts. */
   active(): ControlPlane | null;
