@@ -106,5 +106,8 @@ describe('warnings', () => {
     expect(warn({ volumes })).toContain('smaller than the data volume');
     expect(warn({ placement: { spread: 'none', attributes: {} } })).toContain('take them down together');
     expect(warn({ members: 5, durability: 'one' })).toContain('needs all 4 replicas');
+    expect(warn({ ackFlush: 'disk' })).toContain('commits take 2 to 5 times as long');
+    expect(warn({ ackFlush: 'disk', durability: 'async' })).toContain('ackFlush disk does nothing');
+    expect(faultsOf({ ackFlush: 'tape' })).toEqual(['ackFlush']);
   });
 });
