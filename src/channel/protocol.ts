@@ -148,6 +148,8 @@ export const commandSchema = z.discriminatedUnion('kind', [
       archiveKeepMs: z.number().min(0),
       archiveShare: z.number().min(0).max(1),
     }),
+    /** Of the archiver; absent or null: as fast as it goes. What is slower than the writes falls behind for ever. */
+    maxBytesPerSec: z.number().int().min(65_536).nullish(),
   }),
   /**
    * Lets whoever has this token read this member's backups and archive (channel/transfer.ts). In memory only: an

@@ -262,13 +262,14 @@ export function chooseExpired(input: RetentionInput): { readonly expired: LogSeg
     expired.add(segment);
     bytes -= segment.bytes;
   };
-  const byAge = input.segments.toSorted((a, b) => (a.lastAt ?? 0) - (b.lastAt ?? 0) || bySequence(a, b));
+  const ages = agesOf(input.segments, now);
+  const byAge = input.segments.toSorted((a, b) => ages.get(a)! - ages.get(b)! || bySequence(a, b));
   const broken = new Set<string>();
   for (const segment of byAge) {
     // Later logs of a server_uuid are of no use without the ones before: a needed one keeps those behind it too.
     const isKept = broken.has(segment.serverUuid) || isNeeded(segment);
     if (isKept) broken.add(segment.serverUuid);
-    else if (segment.lastAt === null || now - segment.lastAt > policy.archiveKeepMs) drop(segment);
+    else if (now - ages.get(segment)! > policy.archiveKeepMs) drop(segment);
   }
   for (const segment of byAge) if (bytes > capBytes && !expired.has(segment) && !isNeeded(segment)) drop(segment);
   let isForced = false;
@@ -278,6 +279,18 @@ export function chooseExpired(input: RetentionInput): { readonly expired: LogSeg
     isForced = true;
   }
   return { expired: [...expired].toSorted(bySequence), isForced };
+}
+
+/** Last commits; a log without transactions is as old as the one after it, the newest as young as can be. */
+function agesOf<T extends LogSegment>(segments: readonly T[], now: number): ReadonlyMap<T, number> {
+  const ages = new Map<T, number>();
+  let next: T | null = null;
+  for (const segment of segments.toSorted(bySequence).toReversed()) {
+    const isFollowed = next?.serverUuid === segment.serverUuid;
+    ages.set(segment, segment.lastAt ?? (isFollowed ? ages.get(next!)! : now));
+    next = segment;
+  }
+  return ages;
 }
 
 /** Seen at `at`: acknowledged then. Oldest first. */

@@ -87,6 +87,7 @@ class Running implements Archiver {
   readonly #abort = new AbortController();
   readonly #ended: Promise<void>;
   #throttle: Throttle;
+  #rate: number | null = null;
   /** Sealed segments by key. */
   readonly #sealed = new Map<string, Segment>();
   readonly #expired = new Set<string>();
@@ -101,7 +102,8 @@ class Running implements Archiver {
   #syncedAt = Number.NEGATIVE_INFINITY;
   #archivedAt: number | null = null;
   #error: Reason | null = null;
-  #told: ArchiveStatus | null = null;
+  /** Of the logs of the data directory, as of the last look. */
+  readonly #sizes = new Map<string, number>();
   #spans: { readonly of: string; readonly spans: readonly ArchiveSpan[] } = { of: '', spans: [] };
 
   constructor(context: MemberContext) {
@@ -111,7 +113,16 @@ class Running implements Archiver {
   }
 
   status(): ArchiveStatus | null {
-    return this.#told;
+    const { volumes, backupMarker, refusal } = this.#context;
+    if (!volumes?.backup || !backupMarker || refusal || this.#unsealed === null) return null;
+    const segments = this.segments();
+    return {
+      spans: [...this.#findSpans(segments)],
+      bytes: segments.reduce((sum, { bytes }) => sum + bytes, 0),
+      pendingBytes: this.#pendingBytes(),
+      archivedAt: this.#archivedAt,
+      error: this.#error,
+    };
   }
 
   segments(): readonly Segment[] {
@@ -145,6 +156,8 @@ class Running implements Archiver {
   }
 
   setRate(maxBytesPerSec: number | null): void {
+    if (maxBytesPerSec === this.#rate) return;
+    this.#rate = maxBytesPerSec;
     this.#throttle = createThrottle(this.#context.clock, maxBytesPerSec);
   }
 
@@ -177,7 +190,6 @@ class Running implements Archiver {
         this.#error = reason;
         pauseMs = Math.min(Math.max(pauseMs * 2, PAUSES_MS.first), PAUSES_MS.max);
       }
-      this.#tell();
       await delay(clock, pauseMs, signal).catch(() => {});
     }
   }
@@ -202,7 +214,9 @@ class Running implements Archiver {
     };
     const index = paths.join('\n');
     const isDue = isLast || index !== this.#lastIndex || clock.now() - this.#closedAt > CLOSED_MS;
+    const startedAt = clock.now();
     this.#forgetPlaces(paths);
+    for (const path of isDue ? paths : paths.slice(-1)) this.#sizes.set(path, (await stat(path)).size);
     for (const path of isDue ? paths.slice(0, -1) : []) await attempt(() => this.#mirrorClosed(volume, path, signal));
     const current = paths.at(-1);
     if (current !== undefined) await attempt(() => this.#mirror(volume, current, signal));
@@ -212,6 +226,7 @@ class Running implements Archiver {
     this.#lastIndex = index;
     if (isDue) this.#closedAt = clock.now();
     this.#error = null;
+    if (this.#pendingBytes() === 0) this.#archivedAt = startedAt;
   }
 
   /** What earlier executors left: sealed by their size, the rest is looked at as it comes up. */
@@ -251,6 +266,7 @@ class Running implements Archiver {
 
   #forgetPlaces(paths: readonly string[]): void {
     for (const path of this.#places.keys()) if (!paths.includes(path)) this.#places.delete(path);
+    for (const path of this.#sizes.keys()) if (!paths.includes(path)) this.#sizes.delete(path);
   }
 
   async #mirrorClosed(volume: Volume, path: string, signal: AbortSignal): Promise<void> {
@@ -330,21 +346,21 @@ class Running implements Archiver {
     }
   }
 
-  #tell(): void {
-    const { clock, volumes, backupMarker, refusal } = this.#context;
-    if (!volumes?.backup || !backupMarker || refusal) return;
-    const segments = this.segments();
+  #pendingBytes(): number {
+    let pending = 0;
+    for (const [path, size] of this.#sizes) {
+      const place = this.#places.get(path);
+      const key = place ? keyOf(place.id) : '';
+      if (this.#sealed.has(key) || this.#expired.has(key)) continue;
+      pending += Math.max(0, size - (this.#copies.get(key)?.segment?.bytes ?? 0));
+    }
+    return pending;
+  }
+
+  #findSpans(segments: readonly Segment[]): readonly ArchiveSpan[] {
     const of = segments.map((segment) => `${keyOf(segment)} ${segment.bytes}`).join();
     if (of !== this.#spans.of) this.#spans = { of, spans: findSpans(segments) };
-    const pendingBytes = [...this.#copies.values()].reduce((sum, copy) => sum + copy.pendingBytes, 0);
-    if (this.#error === null && pendingBytes === 0 && this.#unsealed !== null) this.#archivedAt = clock.now();
-    this.#told = {
-      spans: [...this.#spans.spans],
-      bytes: segments.reduce((sum, { bytes }) => sum + bytes, 0),
-      pendingBytes,
-      archivedAt: this.#archivedAt,
-      error: this.#error,
-    };
+    return this.#spans.spans;
   }
 }
 

@@ -58,7 +58,8 @@ class Running implements LogKeeper {
     this.#ended = this.#run();
   }
 
-  take({ executedByAll, backups, policy }: KeepLogs): void {
+  take({ executedByAll, backups, policy, maxBytesPerSec = null }: KeepLogs): void {
+    this.#context.archive.setRate(maxBytesPerSec);
     this.#hold = { at: this.#context.clock.now(), of: { executedByAll, backups, policy } };
     this.#nap.abort();
   }

@@ -211,6 +211,20 @@ test('the archive keeps what the oldest kept backup needs, unless its share is u
   expect(chooseExpired({ ...input, now: 41_000 }).expired).toEqual([]);
 });
 
+test('a log without transactions is no older than the one after it', () => {
+  const segments = history([10, 0, 10, 0]);
+  const input = {
+    segments,
+    openBytes: 0,
+    volumeBytes: 10_000,
+    backups: [],
+    policy,
+    now: 20_000 + policy.archiveKeepMs,
+  };
+
+  expect(chooseExpired(input).expired.map(({ name }) => name)).toEqual(['binlog.000001']);
+});
+
 test('retention ends within its share or with an empty archive, and never takes needed logs without being forced', () => {
   fc.assert(
     fc.property(

@@ -176,3 +176,17 @@ test('a flipped bit in a closed log is found: put aside, and copied again while 
   const { archive } = await member.until((status) => (status.archive?.spans.length ?? 0) > 1);
   expect(archive?.spans.length).toBe(2);
 });
+
+test('an archiver with a rate falls behind, says how far, and goes on when it may', async () => {
+  await member.command({ kind: 'promote', k: 0, member: 0, timeoutMs: 10_000 });
+  await archived(member);
+  await member.command(keep({ maxBytesPerSec: 100_000 }));
+  await fill(3);
+
+  const { archive } = await member.until((status) => (status.archive?.pendingBytes ?? 0) > 200_000);
+  expect(archive?.error).toBeNull();
+  await member.command(keep({ maxBytesPerSec: null }));
+
+  await archived(member);
+  for (const name of logs()) expect(compareLog(member, serverUuid, name)).toBe('equal');
+});
