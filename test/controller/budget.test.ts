@@ -1,5 +1,7 @@
 /** Rebuilds by themselves have a budget and a back-off, and neither begins anew with the control plane. */
 import { afterEach, expect, test } from 'vitest';
+import type { Command, CommandResult } from '../../src/channel/protocol.ts';
+import { openRebuild } from '../../src/store/rebuilds.ts';
 import { createScenario, type Scenario } from './scenario.ts';
 
 let scenario: Scenario;
@@ -83,3 +85,35 @@ test('while the primary is away a rebuild waits without using up its tries', asy
 
   expect((await scenario.rebuilds()).at(-1)).toMatchObject({ ordinal: 2, state: 'done' });
 }, 30_000);
+
+test('what cannot be saved before stops the rebuild at once, and a person goes on with force', async () => {
+  scenario = await createScenario({ hasBackup: false });
+  const { clusterId, simulation } = scenario;
+  const { newId, store } = simulation.world;
+  const replica = scenario.member(2) as { submit: (command: Command) => Promise<CommandResult> };
+  const { submit } = replica;
+  const keeps: string[] = [];
+  replica.submit = async (command) => {
+    if (command.kind === 'rebuild') keeps.push(command.save?.keep ?? '');
+    const isRequired = command.kind === 'rebuild' && command.save?.isRequired === true;
+    return isRequired ? { outcome: 'refused', code: 'LEFTOVER_NOT_SAVED', message: 'no room' } : submit(command);
+  };
+  const ask = async (isForced: boolean) => {
+    const id = newId();
+    const asked = { reason: 'asked for', requestedBy: 'a person', incarnation: newId(), serverUuid: newId(), isForced };
+    await openRebuild(store, { id, clusterId, ordinal: 2, ...asked });
+    scenario.wake();
+    const find = async () => (await scenario.rebuilds()).find((row) => row.id === id)!;
+    await scenario.until('an end', async () => (await find()).state !== 'open');
+    return find();
+  };
+
+  expect(await ask(false)).toMatchObject({ state: 'failed', code: 'LEFTOVER_NOT_SAVED', attempts: 0 });
+  expect(keeps).toHaveLength(1);
+  await scenario.untilHealthy();
+
+  expect(await ask(true)).toMatchObject({ state: 'done' });
+  // All that the primary has, and all that it may ever issue.
+  expect(keeps.at(-1)).toMatch(/:1-9223372036854775806/);
+  await scenario.untilHealthy();
+});
