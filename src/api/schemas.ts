@@ -181,6 +181,7 @@ export const memberView = z.object({
   failures: z.number(),
   retryAt: z.number().nullable(),
   message: z.string().nullable(),
+  copy: progress.nullable().describe('While it is being filled with what the cluster is a copy of'),
 });
 export type MemberView = z.output<typeof memberView>;
 

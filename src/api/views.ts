@@ -14,7 +14,7 @@ import type {
   VerificationRow,
 } from '../store/rows.ts';
 import type { ApiDeps } from './deps.ts';
-import type { LiveMember, LiveState } from './live.ts';
+import type { LiveMember, LiveState, LiveWork } from './live.ts';
 import type { ClusterView, EndpointsView, MemberView } from './schemas.ts';
 
 export function clusterSummary(deps: ApiDeps, row: ClusterRow) {
@@ -97,6 +97,7 @@ function memberView({ row, member, bundle, live }: MemberParts): MemberView {
     failures: member.failures,
     retryAt: member.retryAt,
     message: live?.message ?? null,
+    copy: live?.work?.isRunning && live.work.commandId.startsWith('copy.') ? toProgress(live.work) : null,
   };
 }
 
@@ -146,8 +147,10 @@ export function verificationView(
 /** While its executor works on it. */
 function progressOf({ live }: Pick<ApiDeps, 'live'>, clusterId: string, ordinal: number, commandId: string) {
   const work = live.member(clusterId, ordinal)?.work;
-  if (!work?.isRunning || work.commandId !== commandId) return null;
-  const { step, doneBytes, totalBytes, percent, etaMs } = work;
+  return work?.isRunning && work.commandId === commandId ? toProgress(work) : null;
+}
+
+function toProgress({ step, doneBytes, totalBytes, percent, etaMs }: LiveWork) {
   return { step, doneBytes, totalBytes, percent, etaMs };
 }
 

@@ -41,7 +41,7 @@ export const copy: Verb = {
     const [source, name] = context.words;
     const { options } = context;
     const from = toFrom(source, options);
-    return createCluster(context, toCopyBody(name, options, from, options.text('backup-volume')));
+    return createCluster(context, toCopyBody(options, { name, from, backup: options.text('backup-volume') }));
   },
 };
 

@@ -47,18 +47,21 @@ export const create: Verb = {
   run: async (context) => {
     const { words, options } = context;
     const source = options.text('from');
-    const body = source === undefined ? toBody(words[0], options) : toCopyBody(words[0], options, { cluster: source });
+    const backup = options.text('backup');
+    const body =
+      source === undefined
+        ? toBody(words[0], options, backup)
+        : toCopyBody(options, { name: words[0], from: { cluster: source }, backup });
     return options.has('dry-run') ? dryRun(context, body) : createCluster(context, body);
   },
 };
 
-/** Of a copy: what is not given is left out, and as in the source then. */
+/** Of a copy: what is not given is left out, and as in the source then. `backup`: its volume, as `create` takes it. */
 export function toCopyBody(
-  name: string | undefined,
   options: Options,
-  from: object,
-  backup: string | undefined = options.text('backup'),
+  asked: { readonly name: string | undefined; readonly from: object; readonly backup: string | undefined },
 ) {
+  const { name, from, backup } = asked;
   const whole = toBody(name, options, backup);
   const [cpus, mem] = [options.text('cpus'), options.text('mem')];
   if ((cpus === undefined) !== (mem === undefined)) throw usageError('--cpus and --mem are given together, or neither');
@@ -75,7 +78,7 @@ export function toCopyBody(
   };
 }
 
-function toBody(name: string | undefined, options: Options, backup = options.text('backup')) {
+function toBody(name: string | undefined, options: Options, backup: string | undefined) {
   const attributes = options.list('attribute').map((text) => {
     const at = text.indexOf('=');
     if (at < 1) throw usageError(`--attribute ${text} is not NAME=VALUE`);

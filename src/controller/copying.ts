@@ -12,6 +12,8 @@ import { type ErrorCode, errors, Refusal } from '../errors.ts';
 import type { Context } from './context.ts';
 import { type ClusterView, gather, type MemberView } from './gather.ts';
 
+/** Of the command's id: by it the API finds the progress. */
+const copyPrefix = 'copy.';
 const shareMs = 24 * 3600_000;
 const shareTimeoutMs = 10_000;
 const copyTimeoutMs = 15_000;
@@ -22,7 +24,7 @@ export function isToBeCopied({ cluster }: ClusterView, { ordinal, member }: Memb
 }
 
 export interface CopyTry {
-  /** Of the command: the same in one try. */
+  /** The same in one try: the command is carried out once. */
   readonly id: string;
   readonly initialise: boolean;
   readonly secrets: Extract<CommandBody, { kind: 'copy' }>['secrets'];
@@ -34,8 +36,9 @@ export async function copyInto(
   context: Context,
   view: ClusterView,
   self: MemberView,
-  { id, initialise, secrets, signal }: CopyTry,
+  { id: tryId, initialise, secrets, signal }: CopyTry,
 ): Promise<undefined> {
+  const id = `${copyPrefix}${tryId}`;
   const origin = view.cluster.origin!;
   const { work } = self.status!;
   if (work?.commandId === id) {

@@ -153,6 +153,7 @@ export function openRemoval(store: Store, { id, reason, isForced, leader }: Remo
     const sql = "SELECT id FROM verification WHERE backup_id = ? AND state = 'open'";
     const open = findRow(store, z.object({ id: z.string() }), sql, id);
     if (open) throw new Refusal('OPERATION_OPEN', 'the backup is being verified', { id: open.id });
+    requireNotCopied(store, id);
     const ofMember = "SELECT * FROM backup WHERE cluster_id = ? AND ordinal = ? AND state = 'complete'";
     const kept = allRows(store, backupRow, ofMember, row.clusterId, row.ordinal).map(toKept);
     if (!isForced && findLastGood(kept) === id)
@@ -160,6 +161,14 @@ export function openRemoval(store: Store, { id, reason, isForced, leader }: Remo
     run(store, "UPDATE backup SET state = 'removing', removal_reason = ? WHERE id = ?", reason, id);
     return get(store, id);
   });
+}
+
+/** A new cluster whose first member is not filled yet still reads it. */
+function requireNotCopied(store: Store, id: string): void {
+  const sql = `SELECT c.name FROM cluster c JOIN member m ON m.cluster_id = c.id AND m.ordinal = 0
+    WHERE c.deleted_at IS NULL AND c.desired = 'present' AND m.initialised_at IS NULL AND c.origin LIKE ?`;
+  const copy = findRow(store, z.object({ name: z.string() }), sql, `%"id":${JSON.stringify(id)}%`);
+  if (copy) throw new Refusal('OPERATION_OPEN', `cluster ${copy.name} is being filled from the backup`, { id });
 }
 
 /** Nothing of it is left on the volume. False when that is known. */

@@ -1,7 +1,11 @@
 import { afterEach, expect, test } from 'vitest';
 import type { BackupOption } from '../../src/cluster/recovery.ts';
+import { closeBackup, openBackup, openRemoval } from '../../src/store/backups.ts';
 import { findCluster } from '../../src/store/clusters.ts';
 import { listEvents } from '../../src/store/events.ts';
+import { lead } from '../../src/store/leadership.ts';
+import { getMember, markInitialised } from '../../src/store/members.ts';
+import { newId } from '../store/helper.ts';
 import { aServingCluster, aWorld, closeWorlds, type World } from './helper.ts';
 
 afterEach(async () => expect(await closeWorlds()).toBe(0));
@@ -102,4 +106,40 @@ test('hostile wishes are faults of the request', async () => {
     expect(answer.json()).toMatchObject({ code: 'BAD_REQUEST' });
   }
   expect((await ask(world, {})).statusCode).toBe(400);
+});
+
+test('how far the filling is stands with the first member', async () => {
+  const world = await aSource();
+  const { id } = (await ask(world, { from: { cluster: 'orders' } })).json();
+  const work = { step: 'fetching the backup', doneBytes: 50, totalBytes: 200, percent: 25, etaMs: 3000 };
+  const member = {
+    instance: 'rebuilding',
+    isWritable: false,
+    gtidExecuted: null,
+    lagMs: null,
+    taskState: null,
+  } as const;
+  const live = { ...member, volumes: { data: null, backup: null } };
+  world.live.members.set(`${id}.0`, { ...live, work: { ...work, commandId: 'copy.x', isRunning: true } });
+
+  const { members } = (await world.app.inject('/v1/clusters/twin')).json();
+
+  expect(members.map(({ copy }: { copy: unknown }) => copy)).toEqual([work, null, null]);
+});
+
+test('a backup is not removed while a copy is being filled from it', async () => {
+  const world = await aSource();
+  const leader = await lead(world.store, 'test');
+  const { id } = await openBackup(world.store, { id: newId(), clusterId: world.id, ordinal: 1, requestedBy: 'test' });
+  const result = { state: 'complete', gtidSet: `${uuid}:1-10`, bytes: 1 } as const;
+  await closeBackup(world.store, leader, id, result);
+  world.live.copyable.set(world.id, { backups: [aBackup({ id })], within });
+  const copy = (await ask(world, { from: { backup: id } })).json();
+  const removal = { id, reason: 'test', isForced: true };
+
+  await expect(openRemoval(world.store, removal)).rejects.toMatchObject({ code: 'OPERATION_OPEN' });
+
+  const { incarnation } = await getMember(world.store, copy.id, 0);
+  await markInitialised(world.store, leader, { clusterId: copy.id, ordinal: 0, incarnation, at: 5 });
+  expect(await openRemoval(world.store, removal)).toMatchObject({ state: 'removing' });
 });
