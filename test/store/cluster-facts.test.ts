@@ -18,7 +18,7 @@ test('reads the rows once while nothing is written', async () => {
   const first = await readClusterFacts(store, id);
 
   expect(await readClusterFacts(store, id)).toBe(first);
-  expect(first).toMatchObject({ cluster: { id }, openFailover: null, openBackups: [], openRebuilds: [] });
+  expect(first).toMatchObject({ cluster: { id }, openFailover: null, keptBackups: [], openRebuilds: [] });
 });
 
 test('shows a change by its own connection at once', async () => {
