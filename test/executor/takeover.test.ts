@@ -72,6 +72,19 @@ test('an executor that dies while its instance is writable leaves a held member'
   expect(await member.start()).toMatchObject({ outcome: 'done' });
 });
 
+test('a start that cannot store the end of a hold leaves no mysqld behind', async () => {
+  await member.command({ kind: 'promote', k: 0, member: 0, timeoutMs: 5000 });
+  await relaunch();
+  const inTheWay = join(volume, 'state.json.new');
+  mkdirSync(inTheWay);
+  expect(await member.start()).toMatchObject({ outcome: 'refused' });
+  expect(await member.status()).toMatchObject({ instance: 'failed' });
+
+  rmSync(inTheWay, { recursive: true });
+
+  expect(await member.start(), member.launch.logs()).toMatchObject({ outcome: 'done' });
+});
+
 test('what an interrupted backup left is removed', async () => {
   mkdirSync(join(member.root, 'volumes', 'backup-0', 'backups', 'b9.partial'), { recursive: true });
   await relaunch();
