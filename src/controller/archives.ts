@@ -22,6 +22,7 @@ import { type ClusterView, isRunning, type MemberView, primaryOf } from './gathe
 const LOOK_MS = 2_000;
 const HOLD_MS = 30_000;
 const SEND_TIMEOUT_MS = 5_000;
+const HELD_UP_MS = 30_000;
 
 type Archive = NonNullable<Status['archive']>;
 
@@ -30,6 +31,8 @@ export interface ArchiveMember {
   /** Null: it has no archive, or was not heard of. */
   readonly archive: Archive | null;
   readonly logs: Status['logs'];
+  /** Its archive has an error, and not just for a moment: while mysqld starts its logs come and go. */
+  readonly isHeldUp: boolean;
   /** Not waited for any more: when it comes back it is rebuilt. */
   readonly isWrittenOff: boolean;
 }
@@ -195,5 +198,7 @@ function acknowledgedOf(view: ClusterView): string {
 
 function tellMember({ ordinal, status }: MemberView, writtenOff: readonly number[]): ArchiveMember {
   const archive = status?.archive ?? null;
-  return { ordinal, archive, logs: status?.logs ?? null, isWrittenOff: writtenOff.includes(ordinal) };
+  // Both times are of the executor's own clock.
+  const isHeldUp = archive?.error != null && status!.at - (archive.archivedAt ?? 0) > HELD_UP_MS;
+  return { ordinal, archive, logs: status?.logs ?? null, isHeldUp, isWrittenOff: writtenOff.includes(ordinal) };
 }

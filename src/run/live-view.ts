@@ -110,9 +110,9 @@ function factsOf(
 function archiveTroublesOf({ archives }: Controller, { cluster }: ClusterView, now: number) {
   const window = archives.window(cluster.id);
   if (!window || cluster.epoch === 0) return [];
-  const members = window.members.map(({ ordinal, archive, logs }) => ({
+  const members = window.members.map(({ ordinal, archive, logs, isHeldUp }) => ({
     ordinal,
-    error: archive?.error ?? null,
+    error: isHeldUp ? (archive?.error ?? null) : null,
     isBehind: logs?.behindSince != null,
     cutAt: logs?.cutAt ?? null,
   }));
