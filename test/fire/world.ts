@@ -16,7 +16,8 @@ import { createServicePort, type ServicePort } from './service-port.ts';
 /** One asks the API where the primary is, two use the service port. */
 const writerCount = 3;
 const rowsPerSecond = 40;
-const readyTimeoutMs = 120_000;
+// mysqld looks only each minute whether a full disk has room again, and then has all of that to catch up.
+const readyTimeoutMs = 300_000;
 const ackTimeoutMs = 30_000;
 const lagMaxMs = 5_000;
 /** Ready is seen twice with this between: a fault that was just struck may not be known yet. */
