@@ -40,14 +40,18 @@ const accounts = {
   team: { user: 'team', password: 'team-secret-1' },
 };
 
-/** Launches `count` executors on 127.`net`.0.1, .2, …; none is started yet. */
-export async function createWorld(count: number, net: number): Promise<World> {
+/** Launches `count` executors on 127.`net`.0.1, .2, …, with more in their environment; none is started yet. */
+export async function createWorld(
+  count: number,
+  net: number,
+  env: Readonly<Record<string, string>> = {},
+): Promise<World> {
   const root = mkdtempSync(join(tmpdir(), 'svx-'));
   const cluster = randomUUID();
   const authority = await createAuthority({ commonName: 'test', serial: '01', now: Date.now() });
   const members: TestMember[] = [];
   for (let ordinal = 0; ordinal < count; ordinal += 1) {
-    members.push(await createMember({ root: join(root, `m${ordinal}`), ordinal, net, cluster, authority }));
+    members.push(await createMember({ root: join(root, `m${ordinal}`), ordinal, net, cluster, authority, env }));
   }
   return {
     members,
@@ -64,9 +68,10 @@ interface MemberOptions {
   readonly net: number;
   readonly cluster: string;
   readonly authority: { readonly certPem: string; readonly keyPem: string };
+  readonly env: Readonly<Record<string, string>>;
 }
 
-async function createMember({ root, ordinal, net, cluster, authority }: MemberOptions): Promise<TestMember> {
+async function createMember({ root, ordinal, net, cluster, authority, env }: MemberOptions): Promise<TestMember> {
   const address = `127.${net}.0.${ordinal + 1}`;
   const [mysql = 0, control = 0, health = 0] = await freePorts(address, 3);
   const runRoot = join(root, 'run');
@@ -80,7 +85,7 @@ async function createMember({ root, ordinal, net, cluster, authority }: MemberOp
   });
   const options: AgentOptions = {
     root,
-    env: { SELVEDGE_RUN_DIR: runRoot, SELVEDGE_LOG_LEVEL: 'info' },
+    env: { SELVEDGE_RUN_DIR: runRoot, SELVEDGE_LOG_LEVEL: 'info', ...env },
     plan: {
       installation: 'test-installation',
       cluster,
