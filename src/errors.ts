@@ -170,6 +170,16 @@ export const errors = {
     title: 'What is to be filled in does not fit into the data volume',
     todo: 'Ask for a larger `volumes.data.sizeMb`.',
   },
+  CONFIRM_NEEDED: {
+    status: 422,
+    title: 'What cannot be taken back needs the name of the cluster in `confirm`',
+    todo: 'Look at `?dryRun=true` first; then send the name as `confirm`.',
+  },
+  SAFETY_BACKUP_FAILED: {
+    status: 409,
+    title: 'The safety backup before a restore could not be made; nothing was touched',
+    todo: 'Mend what the message says; or repeat with `withoutSafetyBackup`, which goes on without it.',
+  },
   BINLOG_UNREADABLE: {
     status: 500,
     title: 'A binary log cannot be read',

@@ -26,6 +26,7 @@ import { addFailoverRoutes } from './routes/failovers.ts';
 import { addMemberRoutes } from './routes/members.ts';
 import { addEventRoutes, addHealthRoutes, addOperationRoutes } from './routes/operations.ts';
 import { addRecoveryWindowRoutes } from './routes/recovery-window.ts';
+import { addRestoreRoutes } from './routes/restores.ts';
 import { addTailRoutes } from './routes/tails.ts';
 import { problemView } from './schemas.ts';
 import { createStreams } from './streams.ts';
@@ -74,6 +75,7 @@ export function createApi(deps: ApiDeps): FastifyInstance {
     addDownloadRoute(routes, deps);
     addMemberRoutes(routes, deps);
     addRecoveryWindowRoutes(routes, deps);
+    addRestoreRoutes(routes, deps);
     addTailRoutes(routes, deps);
     addEventRoutes(routes, deps, streams);
     addOperationRoutes(routes, deps);

@@ -61,20 +61,21 @@ async function choose({ live, clock }: ApiDeps, source: ClusterRow, wanted: Want
   }
 }
 
-function readUntil({ at, gtid }: From, now: number): Until {
-  if (gtid !== undefined) return { kind: 'gtid', gtidSet: readSet(gtid) };
+/** Names what is wrong below `path`. */
+export function readUntil({ at, gtid }: Pick<From, 'at' | 'gtid'>, now: number, path = 'from.'): Until {
+  if (gtid !== undefined) return { kind: 'gtid', gtidSet: readSet(gtid, path) };
   if (at === undefined) return { kind: 'backup' };
   const atMs = typeof at === 'number' ? at : Date.parse(at);
-  if (!Number.isFinite(atMs)) throw fault('from.at', 'must be a time as in RFC 3339, or milliseconds since 1970');
-  if (atMs > now) throw fault('from.at', `is in the future; it is ${new Date(now).toISOString()} now`);
+  if (!Number.isFinite(atMs)) throw fault(`${path}at`, 'must be a time as in RFC 3339, or milliseconds since 1970');
+  if (atMs > now) throw fault(`${path}at`, `is in the future; it is ${new Date(now).toISOString()} now`);
   return { kind: 'at', atMs };
 }
 
-function readSet(text: string): string {
+function readSet(text: string, path: string): string {
   try {
     return formatGtidSet(parseGtidSet(text)).replace(/\s+/g, '');
   } catch (error) {
-    throw fault('from.gtid', (error as Error).message);
+    throw fault(`${path}gtid`, (error as Error).message);
   }
 }
 

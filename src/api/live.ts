@@ -3,7 +3,8 @@
  * imports the other. All functions answer at once and never throw.
  */
 import type { Stage } from '../cluster/placement.ts';
-import type { BackupOption } from '../cluster/recovery.ts';
+import type { BackupOption, Until } from '../cluster/recovery.ts';
+import type { RestorePlan } from '../cluster/restore-plan.ts';
 import type { ClusterSpec, ClusterState, Condition, OfferedDisk, PortRange } from '../cluster/types.ts';
 
 export interface LiveState {
@@ -172,6 +173,14 @@ export interface LiveView {
    * last seen to have executed (null: never). null for a cluster that the controller has not looked at yet.
    */
   copyOptions(clusterId: string): { readonly backups: readonly BackupOption[]; readonly within: string | null } | null;
+  /**
+   * How the cluster could be led back in place. `left`: histories that it left in earlier restores. null when what it has
+   * acknowledged is not known.
+   */
+  planRestore(
+    clusterId: string,
+    wanted: { readonly until: Until; readonly backupId: string | undefined; readonly left: readonly string[] },
+  ): RestorePlan | null;
   /** Where the members would go now; nothing is reserved. */
   place(spec: ClusterSpec): DryRun;
   /** Tells of changes; may tell too much or too little, readers look again by themselves. Answers the way to end it. */

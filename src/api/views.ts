@@ -145,7 +145,7 @@ export function verificationView(
 }
 
 /** While its executor works on it. */
-function progressOf({ live }: Pick<ApiDeps, 'live'>, clusterId: string, ordinal: number, commandId: string) {
+export function progressOf({ live }: Pick<ApiDeps, 'live'>, clusterId: string, ordinal: number, commandId: string) {
   const work = live.member(clusterId, ordinal)?.work;
   return work?.isRunning && work.commandId === commandId ? toProgress(work) : null;
 }

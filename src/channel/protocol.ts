@@ -84,6 +84,19 @@ const maxBytesPerSec = z
   .min(1024 * 1024)
   .nullish();
 
+const copySource = {
+  backup: z.object({ id: z.string(), ordinal: z.number().int() }),
+  /** The holder of the backup, and everybody whose archive may be read. */
+  donors: z.array(donorSchema).min(1).max(16),
+  until: z.discriminatedUnion('kind', [
+    z.object({ kind: z.literal('backup') }),
+    z.object({ kind: z.literal('at'), atMs: z.number() }),
+    z.object({ kind: z.literal('gtid'), gtidSet: z.string() }),
+  ]),
+  /** What the cluster that wrote the data acknowledged: nothing else is taken over. */
+  within: z.string(),
+};
+
 export const commandSchema = z.discriminatedUnion('kind', [
   /**
    * Bring mysqld up: read-only, replication stopped. `initialise`: this launch may fill an empty data volume for
@@ -180,16 +193,7 @@ export const commandSchema = z.discriminatedUnion('kind', [
   command('copy', {
     initialise: z.boolean(),
     secrets,
-    backup: z.object({ id: z.string(), ordinal: z.number().int() }),
-    /** The holder of the backup, and everybody whose archive may be read. */
-    donors: z.array(donorSchema).min(1).max(16),
-    until: z.discriminatedUnion('kind', [
-      z.object({ kind: z.literal('backup') }),
-      z.object({ kind: z.literal('at'), atMs: z.number() }),
-      z.object({ kind: z.literal('gtid'), gtidSet: z.string() }),
-    ]),
-    /** What the cluster that wrote the data acknowledged: nothing else is taken over. */
-    within: z.string(),
+    ...copySource,
   }),
   /** Long: fill the data volume anew for a new incarnation. From its own backup volume, or by CLONE from a donor. */
   command('rebuild', {
@@ -204,6 +208,8 @@ export const commandSchema = z.discriminatedUnion('kind', [
        * has) lacks, save what is cut to the backup volume, and start with the new uuid. Nothing is copied.
        */
       z.object({ kind: z.literal('trim'), keep: z.string() }),
+      /** As `copy`, for data of this very cluster. What could refuse it is looked at before the volume is touched. */
+      z.object({ kind: z.literal('copy'), ...copySource }),
     ]),
     /**
      * Of a clone or backup: first keep as a tail what this member has beyond `keep`. When that fails: refused with

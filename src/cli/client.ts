@@ -8,6 +8,7 @@ import { ApiError, createClient } from './http.ts';
 import { CliError, type CliIo, type ExitCode, exitCodes, usageError } from './io.ts';
 import { events, offers, reservations } from './operations.ts';
 import { processIo } from './process-io.ts';
+import { restore } from './restore.ts';
 import { set } from './set.ts';
 import { clean } from './tables.ts';
 import { tails } from './tails.ts';
@@ -18,6 +19,7 @@ import { failover, rebuild, switchover } from './work.ts';
 const verbs: readonly Verb[] = [
   create,
   copy,
+  restore,
   ls,
   status,
   endpoints,

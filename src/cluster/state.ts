@@ -78,6 +78,8 @@ export interface StateFacts {
   readonly previous: readonly Pick<Condition, 'type' | 'since'>[];
   /** UTC milliseconds. */
   readonly now: number;
+  /** Where an open restore is, and what to do when it does not go on. */
+  readonly restoring?: string | null;
   /** At most one of a type. */
   readonly archiveTroubles?: readonly ArchiveTrouble[];
 }
@@ -88,6 +90,7 @@ export const conditionTypes = [
   'WritesBlocked',
   'FailingOver',
   'FailoverRefused',
+  'Restoring',
   'WaitingForResources',
   'MemberRefused',
   'MemberTrouble',
@@ -119,6 +122,7 @@ export function deriveState(facts: StateFacts): { state: ClusterState; condition
     add('Deleting', 'AskedFor', `${facts.members.length} members are being released`);
     return { state, conditions };
   }
+  if (facts.restoring) add('Restoring', 'AskedFor', facts.restoring);
   addPrimaryConditions(facts, state, add);
   addMemberConditions(facts, state, add);
   for (const { type, reason, message } of facts.archiveTroubles ?? []) add(type, reason, message);

@@ -79,6 +79,7 @@ export function keptOf(view: ClusterView, ordinal: number): KeptBackup[] {
   const inUse = new Set([
     ...view.rebuilds.flatMap(({ way }) => (way?.startsWith('backup:') ? [way.slice('backup:'.length)] : [])),
     ...view.verifications.flatMap(({ state, backupId }) => (state === 'open' ? [backupId] : [])),
+    ...(view.restore ? [view.restore.origin.backup.id, view.restore.safetyBackupId] : []),
   ]);
   return view.kept
     .filter((row) => row.ordinal === ordinal && row.state === 'complete')

@@ -23,7 +23,7 @@ import { judge } from './judge.ts';
 import { type ClusterLoop, startLoop } from './loop.ts';
 import { createMarket, type Market } from './market.ts';
 import { type Plan, type PlanRequest, planChange } from './plan.ts';
-import { createPrimarySets } from './primary-sets.ts';
+import { createPrimarySets, lastKnownOf } from './primary-sets.ts';
 import { createRates } from './rates.ts';
 import { createReconciler } from './reconciler.ts';
 import { createReservations, type Orphan, resumeReleases } from './reservations.ts';
@@ -72,6 +72,8 @@ export interface Controller {
   verdict(clusterId: string): Verdict | null;
   /** What the durability audit found in this epoch; null when it holds. */
   audit(clusterId: string): string | null;
+  /** What its primary is known to have had, for a cluster whose primary does not answer now. */
+  lastKnown(view: ClusterView): string;
   /** What the archives of binary logs cover. */
   readonly archives: Pick<Archives, 'window' | 'willBeRebuilt'>;
   /** What a change of the primary would do now; null before the first tick of the cluster. */
@@ -271,6 +273,7 @@ export function createController(options: ControllerOptions): Controller {
     verdict,
     audit: (clusterId) => audits.finding(clusterId),
     archives,
+    lastKnown: ({ cluster }) => lastKnownOf(cluster, primarySets.lastKnown),
     plan(clusterId, request) {
       const view = views.get(clusterId);
       if (!view) return null;

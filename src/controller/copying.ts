@@ -46,7 +46,7 @@ export async function copyInto(
     const code = work.code !== null && work.code in errors ? (work.code as ErrorCode) : 'INTERNAL';
     throw new Refusal(code, work.message ?? 'the copy failed');
   }
-  const { donors, acknowledged } = await share(context, origin, signal);
+  const { donors, acknowledged } = await shareAcknowledged(context, origin, signal);
   const { until } = origin;
   const within = formatGtidSet(unionGtidSets(parseGtidSet(origin.within), parseGtidSet(acknowledged)));
   const backup = { id: origin.backup.id, ordinal: origin.backup.ordinal };
@@ -59,15 +59,21 @@ export async function copyInto(
 
 interface Shared {
   readonly donors: readonly Donor[];
-  /** What the source's primary had executed when it answered; '' when only a backup is wanted. */
-  readonly acknowledged: string;
+  /** What the source's primary had executed when it answered; null: it did not say. */
+  readonly acknowledged: string | null;
 }
 
-/**
- * Throws TRANSFER_BROKEN while the holder of the backup is not reached; others are left out. For a target also NO_PRIMARY
- * while the source's primary does not say what is acknowledged: its last status may be older than the target.
- */
-async function share(context: Context, origin: Origin, signal: AbortSignal): Promise<Shared> {
+/** For a target NO_PRIMARY while the source's primary does not say what is acknowledged: its status may be too old. */
+async function shareAcknowledged(context: Context, origin: Origin, signal: AbortSignal) {
+  const { donors, acknowledged } = await share(context, origin, signal);
+  if (origin.until.kind !== 'backup' && acknowledged === null) {
+    throw new Refusal('NO_PRIMARY', `what ${origin.cluster} has acknowledged is not known now`);
+  }
+  return { donors, acknowledged: acknowledged ?? '' };
+}
+
+/** Throws TRANSFER_BROKEN while the holder of the backup is not reached; others are left out. */
+export async function share(context: Context, origin: Origin, signal: AbortSignal): Promise<Shared> {
   const source = await gather(context, origin.clusterId);
   const isWithLogs = origin.until.kind !== 'backup';
   const asked = source.members.filter(
@@ -90,10 +96,7 @@ async function share(context: Context, origin: Origin, signal: AbortSignal): Pro
     const holder = `member ${origin.backup.ordinal} of ${origin.cluster}, which holds backup ${origin.backup.id}`;
     throw new Refusal('TRANSFER_BROKEN', `${holder}, is not reached`);
   }
-  if (isWithLogs && acknowledged === null) {
-    throw new Refusal('NO_PRIMARY', `what ${origin.cluster} has acknowledged is not known now`);
-  }
-  return { donors, acknowledged: acknowledged ?? '' };
+  return { donors, acknowledged };
 }
 
 async function shareOne(

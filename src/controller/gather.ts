@@ -9,6 +9,7 @@ import type {
   LaunchRow,
   MemberRow,
   RebuildRow,
+  RestoreRow,
   VerificationRow,
 } from '../store/rows.ts';
 import type { Context } from './context.ts';
@@ -30,6 +31,7 @@ export interface ClusterView {
   readonly cluster: ClusterRow;
   readonly members: readonly MemberView[];
   readonly failover: FailoverRow | null;
+  /** Open ones. */
   readonly backups: readonly BackupRow[];
   /** That are there, or are being made or removed, and all of the newest run of the schedule; newest first. */
   readonly kept: readonly BackupRow[];
@@ -38,6 +40,8 @@ export interface ClusterView {
   /** Newest first; the open one is always among them. */
   readonly verifications: readonly VerificationRow[];
   readonly rebuilds: readonly RebuildRow[];
+  /** The open one. */
+  readonly restore: RestoreRow | null;
   /** Of the newest change of the primary, when it was refused in this epoch. */
   readonly lastRefusal: { readonly code: string; readonly message: string } | null;
 }
@@ -53,6 +57,7 @@ export async function gather(context: Context, clusterId: string): Promise<Clust
     newestBackups: facts.newestBackups,
     verifications: facts.verifications,
     rebuilds: facts.openRebuilds,
+    restore: facts.openRestore,
     lastRefusal: newestFailover?.fromEpoch === cluster.epoch ? newestFailover.refusal : null,
     members: facts.members.map((record) => viewOf(context, record)),
   };
@@ -75,6 +80,14 @@ export async function gatherMember(context: Context, clusterId: string, ordinal:
 export function primaryOf(view: ClusterView): MemberView | null {
   const { primary } = view.cluster;
   return primary === null ? null : (view.members.find(({ ordinal }) => ordinal === primary) ?? null);
+}
+
+/**
+ * A restore has begun to fence and has not committed its epoch: only it touches members. Nobody is started, promoted,
+ * failed over to or filled by anything else.
+ */
+export function isHeldForRestore({ cluster, restore }: Pick<ClusterView, 'cluster' | 'restore'>): boolean {
+  return restore !== null && restore.fencingAt !== null && restore.fromEpoch === cluster.epoch;
 }
 
 export const isRunning = (member: MemberView): boolean => member.status?.instance === 'running';

@@ -19,7 +19,15 @@ import type { MemberInput } from '../machines/member.ts';
 import { setActivated, storeRule } from '../store/clusters.ts';
 import { findMemberEvent } from '../store/events.ts';
 import { type Context, emit } from './context.ts';
-import { type ClusterView, gatherMember, isInPlace, isRunning, type MemberView, primaryOf } from './gather.ts';
+import {
+  type ClusterView,
+  gatherMember,
+  isHeldForRestore,
+  isInPlace,
+  isRunning,
+  type MemberView,
+  primaryOf,
+} from './gather.ts';
 import { openRebuildFor } from './rebuild-actors.ts';
 import { issuedBy } from './trimming.ts';
 import { ackFlushFor, lowerAcknowledgements, readExecutedNow } from './voter-actor.ts';
@@ -75,6 +83,7 @@ export async function joinCluster(
     wasInPlace &&= isInPlace(view, self);
     if (!isRunning(self) || !self.isConnected) throw new Error('the instance stopped');
     if (view.cluster.epoch === 0 || (view.failover && !isActivating(view))) return undefined;
+    if (isHeldForRestore(view)) return undefined;
     if (view.rebuilds.some((rebuild) => rebuild.ordinal === ordinal)) return undefined;
     const primary = primaryOf(view);
     if (!primary) return undefined;
@@ -94,7 +103,6 @@ export async function joinCluster(
   });
 }
 
-/** Past the commit point the failover may wait for acknowledgements: of members that are to join, for nobody else can. */
 /** Learns how fast a member that follows applies, by the executor's own clock. */
 function createStopwatch({ rates }: Context): (status: Status) => void {
   let first: { readonly count: bigint; readonly at: number } | null = null;
@@ -105,6 +113,7 @@ function createStopwatch({ rates }: Context): (status: Status) => void {
   };
 }
 
+/** Past the commit point the failover may wait for acknowledgements: of members that are to join, for nobody else can. */
 function isActivating({ cluster, failover }: ClusterView): boolean {
   return failover !== null && cluster.epoch > failover.fromEpoch;
 }

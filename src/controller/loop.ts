@@ -11,10 +11,11 @@ import { provideBackup } from './backup-actors.ts';
 import { createBackupKeeper } from './backup-keeping.ts';
 import { type Context, emit } from './context.ts';
 import { provideFailover } from './failover-actors.ts';
-import { type ClusterView, gather, isInPlace, isRunning, primaryOf } from './gather.ts';
+import { type ClusterView, gather, isHeldForRestore, isInPlace, isRunning, primaryOf } from './gather.ts';
 import { judge } from './judge.ts';
 import { provideMember } from './member-actors.ts';
 import { provideRebuild } from './rebuild-actors.ts';
+import { provideRestore } from './restore-actors.ts';
 import { provideRemoval, provideVerify } from './verify-actors.ts';
 import { stepVoters } from './voter-actor.ts';
 
@@ -40,6 +41,7 @@ export function startLoop(context: Context, clusterId: string, onView: (view: Cl
     failover: provideFailover(context),
     backup: provideBackup(context),
     rebuild: provideRebuild(context),
+    restore: provideRestore(context),
     verify: provideVerify(context),
     removal: provideRemoval(context),
   };
@@ -84,6 +86,8 @@ export function startLoop(context: Context, clusterId: string, onView: (view: Cl
       if (member.desired === 'gone' && member.phase === 'gone') continue;
       ensureMachine(`member.${ordinal}`, logics.member, { clusterId, ordinal });
     }
+    if (view.restore)
+      ensureMachine(`restore.${view.restore.id}`, logics.restore, { clusterId, restoreId: view.restore.id });
     tellIntent(cluster.desired);
     await tellWhole(view);
     if (cluster.desired === 'deleted') return finishDeletion(view);
@@ -95,7 +99,7 @@ export function startLoop(context: Context, clusterId: string, onView: (view: Cl
     for (const { id, state } of view.kept)
       if (state === 'removing') ensureMachine(`removal.${id}`, logics.removal, { clusterId, backupId: id });
     for (const { id } of view.rebuilds) ensureMachine(`rebuild.${id}`, logics.rebuild, { clusterId, rebuildId: id });
-    if (view.failover) return;
+    if (view.failover || isHeldForRestore(view)) return;
     await keepCooldown(context, view);
     if (await openNeededFailover(context, view)) return wake();
     if (await stepVoters(context, view)) wake();

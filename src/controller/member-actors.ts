@@ -16,7 +16,15 @@ import { markInitialised, setMemberBundle, setMemberFailure, setMemberPhase } fr
 import { mayFailOver, wasTriedInVain } from './automation.ts';
 import { type Context, emit } from './context.ts';
 import { copyInto, isToBeCopied } from './copying.ts';
-import { type ClusterView, gatherMember, isInPlace, isRunning, type MemberView, primaryOf } from './gather.ts';
+import {
+  type ClusterView,
+  gatherMember,
+  isHeldForRestore,
+  isInPlace,
+  isRunning,
+  type MemberView,
+  primaryOf,
+} from './gather.ts';
 import { joinCluster } from './joining.ts';
 import { newPlacementWant, partOnly, relaunchWant, releaseWant } from './launching.ts';
 import { openRebuildFor } from './rebuild-actors.ts';
@@ -151,7 +159,7 @@ async function startInstance(context: Context, { input, signal }: Run<void>): Pr
       await rememberInitialised(context, self);
       return true;
     }
-    if (instance === 'starting' || instance === 'rebuilding') return undefined;
+    if (instance === 'starting' || instance === 'rebuilding' || isHeldForRestore(view)) return undefined;
     if (instance !== 'none' && view.rebuilds.some((rebuild) => rebuild.ordinal === ordinal)) return undefined;
     if (instance === 'failed' && reason?.code === 'LEFTOVER_NOT_SAVED') {
       throw new Refusal('LEFTOVER_NOT_SAVED', reason.message);
@@ -179,7 +187,12 @@ async function rejoinHeld(context: Context, view: ClusterView, self: MemberView)
 }
 
 /** Secrets travel here and nowhere else: over the pinned channel, at every start. */
-async function sendStart(context: Context, view: ClusterView, self: MemberView, signal: AbortSignal): Promise<void> {
+export async function sendStart(
+  context: Context,
+  view: ClusterView,
+  self: MemberView,
+  signal: AbortSignal,
+): Promise<void> {
   const body: CommandBody = {
     kind: 'start',
     ...(await fillingOf(context, view, self)),
@@ -286,6 +299,7 @@ async function serve(context: Context, { input, signal }: Run<void>): Promise<vo
     if (!self.isLive) return true;
     if (!self.isConnected || !self.status) return undefined;
     if (!isRunning(self)) return true;
+    if (isHeldForRestore(view)) return undefined;
     if (view.failover && !isNeededByActivation(context, view)) return undefined;
     return isInPlace(view, self) ? undefined : true;
   });

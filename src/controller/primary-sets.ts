@@ -14,7 +14,7 @@ import {
 } from '../cluster/gtid-set.ts';
 import { readSet } from '../cluster/voters.ts';
 import { listPrimarySets, storePrimarySets } from '../store/durability.ts';
-import type { Leader } from '../store/rows.ts';
+import type { ClusterRow, Leader } from '../store/rows.ts';
 import type { Store } from '../store/store.ts';
 
 /** At most so often, for all clusters at once; idle ones cost nothing. */
@@ -85,4 +85,13 @@ function hasNews(stored: string, gtid: string): boolean {
   const [old, fresh] = [readSet(stored), readSet(gtid)];
   if (!old || !fresh) return true;
   return !areGtidSetsEqual(withoutGtidTag(old, ownGtidTag), withoutGtidTag(fresh, ownGtidTag));
+}
+
+/** All that a cluster's primary is known to have had: in this epoch, and when it began. Not its newest transactions. */
+export function lastKnownOf(
+  { id, epoch, rule }: Pick<ClusterRow, 'id' | 'epoch' | 'rule'>,
+  lastKnown: PrimarySets['lastKnown'],
+): string {
+  const sets = [lastKnown(id, epoch), rule?.base ?? ''].flatMap((text) => readSet(text) ?? []);
+  return formatGtidSet(unionGtidSets(...sets)).replace(/\s+/g, '');
 }

@@ -28,6 +28,11 @@ import { lookUntil } from './wakes.ts';
 /** Automatic rebuilds of one member within an hour; past it a person has to look. */
 const budget = { count: 3, withinMs: 3600_000 } as const;
 const maxAttempts = 5;
+/**
+ * Of the rebuilds that a restore opens: what their members hold is left on purpose, all of it. It is not trimmed to, not
+ * saved as a tail (the safety backup and the archives have it), and does not count against the budget.
+ */
+export const restoreRequester = 'restore';
 /** Refused again each time, until a person has done something. */
 const hopeless: ReadonlySet<string> = new Set(['IS_PRIMARY', 'NO_PRIMARY', 'LEFTOVER_NOT_SAVED']);
 /** A change of the primary excuses a try that failed until so long after its end: the longest wait within a try. */
@@ -117,7 +122,7 @@ async function chooseWay(
     const { view, rebuild, self, primary } = await read(context, input);
     if (rebuild.way !== null && rebuild.way !== trimFailedWay) return true;
     if (!self.isConnected || !self.status || !primary?.status || !primary.isConnected) return undefined;
-    if (isLeftBehind(view, self) && rebuild.way === null) {
+    if (isLeftBehind(view, self) && rebuild.way === null && rebuild.requestedBy !== restoreRequester) {
       if (isUndecided(view) || findKeep(view, primary) === null) return undefined;
       await setRebuild(context.store, context.leader, rebuild.id, { way: trimWay });
       return true;
@@ -208,7 +213,9 @@ async function fill(context: Context, { input, signal }: { input: RebuildInput; 
         serverUuid: rebuild.serverUuid,
         serverId: rebuild.serverId,
         from,
-        ...(from.kind === 'trim' ? {} : { save: saveFirst(view, rebuild, self) }),
+        ...(from.kind === 'trim' || rebuild.requestedBy === restoreRequester
+          ? {}
+          : { save: saveFirst(view, rebuild, self) }),
         secrets: await context.memberSecrets(await readClusterSecrets(context.store, view.cluster.id), {
           commonName: `${view.cluster.name}-${self.ordinal}`,
           ip: self.bundle.ip,

@@ -27,8 +27,10 @@ import { findManifest, type Manifest, placeOf, readFiles } from './manifest.ts';
 import { type MemberContext, reasonOf, requireVolumes, setPhase } from './member-context.ts';
 import { writeStartFiles } from './member-files.ts';
 import { killAndReap, waitForExit } from './mysqld-process.ts';
+import { fillFrom, findSource, type OpenSource, openSource, requireSet } from './restore.ts';
+import { forgetFetched } from './restore-fetch.ts';
 import { trim } from './trim.ts';
-import { createMarker, isEmptyVolume, type Marker, type Volume, writeMarker } from './volumes.ts';
+import { createMarker, isEmptyVolume, type Marker, measureDirectory, type Volume, writeMarker } from './volumes.ts';
 
 type Rebuild = Extract<Command, { kind: 'rebuild' }>;
 
@@ -59,11 +61,12 @@ export async function rebuild(context: MemberContext, command: Rebuild): Promise
   const from = command.from.kind === 'backup' ? await findBackup(context, backup, command.from.backupId) : null;
   const running = context.process;
   const received = command.save ? await readReceived(context) : '';
+  const before = { phase: context.phase, reason: context.reason };
   forgetInstance(context);
   context.following = null;
   setPhase(context, 'rebuilding');
   if (running) await killAndReap(running, context.clock);
-  return beginWork(context, what, (work) => run(context, command, { data, from, work, received }));
+  return beginWork(context, what, (work) => run(context, command, { data, from, work, received, before }));
 }
 
 interface FoundBackup {
@@ -93,6 +96,8 @@ interface RunOptions {
   readonly work: WorkHandle;
   /** GTIDs that the receiver had when mysqld still ran; '' when it did not. */
   readonly received: string;
+  /** What a restore that was refused before anything was touched goes back to, when it was held. */
+  readonly before: Pick<MemberContext, 'phase' | 'reason'>;
 }
 
 async function readReceived({ instance }: MemberContext): Promise<string> {
@@ -117,41 +122,72 @@ async function saveFirst(context: MemberContext, command: Rebuild, { work, recei
 }
 
 async function run(context: MemberContext, command: Rebuild, options: RunOptions): Promise<void> {
-  const { data, from, work } = options;
-  const { paths } = context;
+  const { before } = options;
+  const source = command.from.kind === 'copy' ? openSource(context, command.from) : null;
   try {
-    await saveFirst(context, command, options);
-    work.step('clearing');
-    context.marker = await mark(context, data, { ...command, fill: 'rebuilding' });
-    const { leaderToken, epoch } = command;
-    work.signal.throwIfAborted(); // a fence must not be forgotten
-    await context.state.update({ leaderToken, epoch, held: null, wasWritable: false });
-    await rm(paths.fillingDir, { recursive: true, force: true });
-    await rm(paths.dataDir, { recursive: true, force: true });
-    if (from) {
-      work.step('copying');
-      await copyBackup({ ...from, target: paths.fillingDir, work });
-      work.signal.throwIfAborted();
-      await renameDurable(paths.fillingDir, paths.dataDir);
-    } else await fillByClone(context, command, work);
-    work.step('starting');
-    const instance = await bringUp(context, work.signal, { isFilling: true });
-    if (await readReplication(instance.admin)) await resetReplication(instance.admin);
-    const { executed } = await readGtids(instance.admin);
-    if (from) await checkGtidSet(context, from.manifest, executed);
-    else await checkClone(context);
-    context.marker = await mark(context, data, { ...command, fill: 'filled' });
-    context.rebuiltIncarnation = command.incarnation;
-    enterRunning(context, instance);
-    await context.refresh();
+    await fill(context, command, { ...options, source });
   } catch (error) {
     const { process } = context;
     forgetInstance(context);
     if (process) await killAndReap(process, context.clock);
     // A fence has set its own state already.
-    if (context.phase === 'rebuilding') setPhase(context, 'failed', reasonOf(error, 'COMMAND_FAILED'));
+    if (context.phase === 'rebuilding') {
+      const isUntouched = source !== null && context.marker?.incarnation !== command.incarnation;
+      if (isUntouched && before.phase === 'held') setPhase(context, 'held', before.reason);
+      else setPhase(context, 'failed', reasonOf(error, 'COMMAND_FAILED'));
+    }
     throw error;
+  } finally {
+    source?.close();
   }
+}
+
+async function fill(
+  context: MemberContext,
+  command: Rebuild,
+  options: RunOptions & { readonly source: OpenSource | null },
+): Promise<void> {
+  const { data, from, work, source } = options;
+  const { paths } = context;
+  const found = source && (await findSource(context, source, { data, work, goingBytes: await measureGoing(context) }));
+  await saveFirst(context, command, options);
+  work.step('clearing');
+  context.marker = await mark(context, data, { ...command, fill: 'rebuilding' });
+  const { leaderToken, epoch } = command;
+  work.signal.throwIfAborted(); // a fence must not be forgotten
+  await context.state.update({ leaderToken, epoch, held: null, wasWritable: false });
+  // What an interrupted restore has fetched is gone on with.
+  if (!source) await rm(paths.fillingDir, { recursive: true, force: true });
+  await rm(paths.dataDir, { recursive: true, force: true });
+  let target: string | null = null;
+  if (source && found) {
+    target = await fillFrom(context, source, { found, data, work, serverId: command.serverId, own: [] });
+    work.signal.throwIfAborted();
+    await renameDurable(paths.fillingDir, paths.dataDir);
+    await forgetFetched(paths.fillingDir);
+  } else if (from) {
+    work.step('copying');
+    await copyBackup({ ...from, target: paths.fillingDir, work });
+    work.signal.throwIfAborted();
+    await renameDurable(paths.fillingDir, paths.dataDir);
+  } else await fillByClone(context, command, work);
+  work.step('starting');
+  const instance = await bringUp(context, work.signal, { isFilling: true });
+  if (await readReplication(instance.admin)) await resetReplication(instance.admin);
+  const { executed } = await readGtids(instance.admin);
+  if (target !== null) await requireSet(instance, target);
+  else if (from) await checkGtidSet(context, from.manifest, executed);
+  else await checkClone(context);
+  context.marker = await mark(context, data, { ...command, fill: 'filled' });
+  context.rebuiltIncarnation = command.incarnation;
+  enterRunning(context, instance);
+  await context.refresh();
+}
+
+/** Bytes of the data volume that make room for a restore. */
+async function measureGoing({ paths }: MemberContext): Promise<number> {
+  const sizes = await Promise.all([paths.dataDir, paths.fillingDir].map(measureDirectory));
+  return sizes.reduce((sum, bytes) => sum + bytes, 0);
 }
 
 async function mark(

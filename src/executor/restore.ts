@@ -1,4 +1,6 @@
 /**
+ * Filling a data volume with a copy: here for the `copy` command, and for a `rebuild` that restores its cluster in place
+ * (rebuild.ts), with the parts that they share.
  * The `copy` command: fills the empty data volume of a new member with a backup that another executor holds, and with
  * archived logs up to a moment. Rules:
  * - Only a volume that was never filled (guarantee 4): the marker says `copying` from before the first file until the
@@ -85,10 +87,9 @@ interface RunOptions {
 
 async function run(context: MemberContext, command: Copy, { data, backup, work }: RunOptions): Promise<void> {
   const { plan, paths, clock } = context;
-  const clients = command.donors.map((donor) => ({
-    ordinal: donor.ordinal,
-    client: createTransferClient(donor, clock),
-  }));
+  const { replication, clone } = command.secrets;
+  const source = openSource(context, command);
+  const options = { data, work, serverId: plan.serverId, own: [replication.user, clone.user] };
   try {
     if (backup && !context.backupMarker) {
       await writeMarker(backup, createMarker(backup, plan, fillOf(context, command, 'filled')));
@@ -98,7 +99,8 @@ async function run(context: MemberContext, command: Copy, { data, backup, work }
     work.signal.throwIfAborted();
     await context.state.update({ leaderToken: command.leaderToken, epoch: command.epoch });
     await rm(paths.dataDir, { recursive: true, force: true });
-    const target = await fill(context, command, { clients, data, work });
+    const found = await findSource(context, source, { data, work });
+    const target = await fillFrom(context, source, { ...options, found });
     work.signal.throwIfAborted();
     await renameDurable(paths.fillingDir, paths.dataDir);
     await forgetFetched(paths.fillingDir);
@@ -116,7 +118,7 @@ async function run(context: MemberContext, command: Copy, { data, backup, work }
     if (context.phase === 'rebuilding') setPhase(context, 'failed', reasonOf(error, 'COMMAND_FAILED'));
     throw error;
   } finally {
-    for (const { client } of clients) client.close();
+    source.close();
   }
 }
 
@@ -131,43 +133,90 @@ async function mark(context: MemberContext, data: Volume, command: Copy, fill: M
   return marker;
 }
 
-interface FillOptions {
+type CopySource = Pick<Copy, 'backup' | 'donors' | 'until' | 'within'>;
+
+export interface OpenSource extends CopySource {
   readonly clients: readonly Archive[];
-  readonly data: Volume;
-  readonly work: WorkHandle;
+  close(): void;
 }
 
-/** Leaves in `data.filling` what the new member starts with; answers the set that it holds. */
-async function fill(context: MemberContext, command: Copy, options: FillOptions): Promise<string> {
-  const { clients, data, work } = options;
-  const { clock, paths } = context;
-  const { until, within } = command;
+/** Close it: it keeps connections. */
+export function openSource({ clock }: MemberContext, source: CopySource): OpenSource {
+  const clients = source.donors.map((donor) => ({
+    ordinal: donor.ordinal,
+    client: createTransferClient(donor, clock),
+  }));
+  const close = () => {
+    for (const { client } of clients) client.close();
+  };
+  const { backup, donors, until, within } = source;
+  return { backup, donors, until, within, clients, close };
+}
+
+interface LookOptions {
+  readonly data: Volume;
+  readonly work: WorkHandle;
+  /** What lies in the data volume and goes before. */
+  readonly goingBytes?: number;
+}
+
+interface FoundSource extends FetchedBackup {
+  /** To fetch and apply, about. */
+  readonly total: number;
+}
+
+/** Everything that can be known before a volume is touched: the backup is there and fits, logs lead to the target. */
+export async function findSource(
+  context: MemberContext,
+  { clients, backup: { id, ordinal }, until, within }: OpenSource,
+  { data, work, goingBytes = 0 }: LookOptions,
+): Promise<FoundSource> {
+  const { clock } = context;
   const { signal } = work;
   work.step('looking at the backup');
-  const client = clientOf(clients, command.backup.ordinal);
-  const backup = await fetchManifest({ client, clock, signal, backupId: command.backup.id });
-  await requireUsable(context, backup, data);
+  const backup = await fetchManifest({ client: clientOf(clients, ordinal), clock, signal, backupId: id });
+  await requireUsable(context, backup, { data, goingBytes });
   const executed = backup.manifest.gtidSet;
   const logBytes = await estimateLogs(clients, { executed, target: { until, within }, clock, signal });
-  const total = backup.manifest.bytes + logBytes;
+  return { ...backup, total: backup.manifest.bytes + logBytes };
+}
+
+interface FillOptions {
+  readonly found: FoundSource;
+  readonly data: Volume;
+  readonly work: WorkHandle;
+  /** Of the member that will run on it; no transaction in the logs is of it. */
+  readonly serverId: number;
+  /** Accounts that every cluster has. */
+  readonly own: readonly string[];
+}
+
+/** Leaves in `data.filling` what the member starts with; answers the set that it holds. */
+export async function fillFrom(context: MemberContext, source: OpenSource, options: FillOptions): Promise<string> {
+  const { found, data, work, serverId } = options;
+  const { clients, until, within } = source;
+  const { clock, paths, plan } = context;
+  const { signal } = work;
+  const { total, manifest } = found;
   let done = 0;
   const onBytes = (count: number) => {
     done += count;
     work.progress(Math.min(done, total), total);
   };
   work.step('fetching the backup');
-  const backupId = command.backup.id;
-  await fetchBackup({ client, clock, signal, backupId, backup, target: paths.fillingDir, onBytes });
-  await markStarted(paths.fillingDir, backup.manifest);
+  const { id: backupId, ordinal } = source.backup;
+  const client = clientOf(clients, ordinal);
+  await fetchBackup({ client, clock, signal, backupId, backup: found, target: paths.fillingDir, onBytes });
+  await markStarted(paths.fillingDir, manifest);
   work.step('opening the backup');
-  const instance = await openIsolated(context, signal);
+  const instance = await openIsolated(context, { signal, serverId });
   try {
     if (await readReplication(instance.admin)) await resetReplication(instance.admin);
-    await requireSet(instance, executed);
+    await requireSet(instance, manifest.gtidSet);
     const reached = await replayLogs({
       archives: clients,
       target: { until, within },
-      executed,
+      executed: manifest.gtidSet,
       session: instance.admin,
       dataDir: paths.fillingDir,
       workDir: join(data.path, 'logs.fetching'),
@@ -177,9 +226,9 @@ async function fill(context: MemberContext, command: Copy, options: FillOptions)
       onBytes,
     });
     work.step('taking over');
-    const { replication, clone } = command.secrets;
-    const own = [replication.user, clone.user];
-    await adoptData(instance.admin, { from: backup.manifest.cluster, own });
+    if (manifest.cluster !== plan.cluster) {
+      await adoptData(instance.admin, { from: manifest.cluster, own: options.own });
+    }
     await requireSet(instance, reached);
     const exit = await instance.terminate(STOP_TIMEOUT_MS);
     if (exit.kind !== 'ended' || exit.exitCode !== 0) throw new Error('the isolated instance did not stop cleanly');
@@ -198,7 +247,11 @@ function clientOf(clients: readonly Archive[], ordinal: number): TransferClient 
 }
 
 /** Of this series, and small enough. Looked at before a byte of data is fetched. */
-async function requireUsable(context: MemberContext, { manifest }: FetchedBackup, data: Volume): Promise<void> {
+async function requireUsable(
+  context: MemberContext,
+  { manifest }: FetchedBackup,
+  { data, goingBytes }: { readonly data: Volume; readonly goingBytes: number },
+): Promise<void> {
   const { version } = await context.findDistribution();
   if (seriesOf(version) !== seriesOf(manifest.mysqlVersion)) {
     const message = `the backup is of MySQL ${manifest.mysqlVersion}, this agent has ${version}`;
@@ -206,7 +259,7 @@ async function requireUsable(context: MemberContext, { manifest }: FetchedBackup
   }
   const fs = await statfs(data.path);
   // What an interrupted copy fetched is in the way of nothing: it is gone on with.
-  const freeBytes = fs.bavail * fs.bsize;
+  const freeBytes = fs.bavail * fs.bsize + goingBytes;
   const roomBytes = Math.min(data.sizeMb * MIB, freeBytes);
   const neededBytes = manifest.bytes + copyRoomMb * MIB;
   if (neededBytes <= roomBytes || context.marker?.fill === 'copying') {
@@ -220,7 +273,10 @@ async function requireUsable(context: MemberContext, { manifest }: FetchedBackup
 const seriesOf = (version: string): string => version.split('.').slice(0, 2).join('.');
 
 /** A socket and nothing else; appliers in parallel, and memory for them: the member's own instance does not run. */
-async function openIsolated(context: MemberContext, signal: AbortSignal): Promise<RunningInstance> {
+async function openIsolated(
+  context: MemberContext,
+  { signal, serverId }: { readonly signal: AbortSignal; readonly serverId: number },
+): Promise<RunningInstance> {
   const { paths, plan } = context;
   const socketPath = join(paths.runDir, 'r');
   const logPath = `${paths.log}.copy`;
@@ -231,7 +287,7 @@ async function openIsolated(context: MemberContext, signal: AbortSignal): Promis
     extraArgs: [
       ...copyArgs({ dataDir: paths.fillingDir, socketPath, logPath }),
       // Events with the id of the server that applies them are left out: this one is nobody's.
-      `--server-id=${plan.serverId}`,
+      `--server-id=${serverId}`,
       `--innodb-buffer-pool-size=${poolMb}M`,
       '--innodb-redo-log-capacity=256M',
       // A crash begins anew: nothing has to last before the clean end.
@@ -256,7 +312,7 @@ async function openIsolated(context: MemberContext, signal: AbortSignal): Promis
 }
 
 /** The instance holds this set and nothing else. */
-async function requireSet({ admin }: RunningInstance, gtidSet: string): Promise<void> {
+export async function requireSet({ admin }: RunningInstance, gtidSet: string): Promise<void> {
   const { executed } = await readGtids(admin);
   const [missing, extra] = await Promise.all([
     subtractGtids(admin, gtidSet, executed),

@@ -5,6 +5,7 @@ import { findArchiveTroubles } from '../cluster/archive-troubles.ts';
 import { findBackupTroubles } from '../cluster/backup-troubles.ts';
 import { chooseAgent, couldEverFit } from '../cluster/choose-agent.ts';
 import { withoutBundle } from '../cluster/placement.ts';
+import { planRestore } from '../cluster/restore-plan.ts';
 import { deriveState, type MemberFacts, type Trouble } from '../cluster/state.ts';
 import { findFilling, findTroubles } from '../cluster/troubles.ts';
 import type { AgentOffer, Bundle, ClusterSpec } from '../cluster/types.ts';
@@ -48,10 +49,15 @@ export function createLiveView(options: {
       const member = controller.view(clusterId)?.members.find((one) => one.ordinal === ordinal);
       return member ? liveMember(member) : null;
     },
-    recoveryWindow: (clusterId) => controller.archives.window(clusterId),
     copyOptions(clusterId) {
       const view = controller.view(clusterId);
       return view ? copyOptions(view) : null;
+    },
+    recoveryWindow: (clusterId) => controller.archives.window(clusterId),
+    planRestore(clusterId, { until, backupId, left }) {
+      const view = controller.view(clusterId);
+      const facts = view && restoreFacts(view, { left, lastKnown: controller.lastKnown(view), at: now() });
+      return facts ? planRestore(facts, { until, backupId }) : null;
     },
     offers: () => controller.market.recent().map(liveOffer),
     place: (spec) => place(controller, spec),
@@ -102,6 +108,7 @@ function factsOf(
       policy: cluster.backupPolicy,
       now: at,
     }),
+    restoring: describeRestore(view),
     previous,
     now: at,
   };
@@ -195,6 +202,31 @@ function describeCopy(status: Status | null): string | null {
   const done = `${Math.floor(share * 100)} % of ${toMb(totalBytes)} MB`;
   const leftMs = startedAt == null ? null : ((at - startedAt) * (1 - share)) / share;
   return `copy: ${step}, ${done}${leftMs === null || share === 1 ? '' : `, ${Math.ceil(leftMs / 1000)} s left`}`;
+}
+
+/** A restore that touched a volume is tried until it is done: people must know what stands in the way. */
+function describeRestore({ restore }: ClusterView): string | null {
+  if (!restore) return null;
+  const { facts, steps, code, message, ordinal } = restore;
+  const safety = facts.safety?.backup ? `; what was before is in safety backup ${facts.safety.backup}` : '';
+  if (code !== null) return `Filling member ${ordinal} failed and is tried again: ${message} (${code})${safety}`;
+  const last = steps.at(-1)?.name ?? 'asked for';
+  return `A restore is open: ${facts.safety ? last : 'the safety backup is being made'}${safety}`;
+}
+
+function restoreFacts(
+  view: ClusterView,
+  { left, lastKnown, at }: { readonly left: readonly string[]; readonly lastKnown: string; readonly at: number },
+): Parameters<typeof planRestore>[0] | null {
+  const { primary, preferences, spec } = view.cluster;
+  const { backups, within } = copyOptions(view)!;
+  // A primary that takes no writes was last seen to have this.
+  const present = within ?? lastKnown;
+  if (primary === null || present === '') return null;
+  const spans = view.members.flatMap(({ ordinal, status, isConnected }) =>
+    ((isConnected && status?.archive?.spans) || []).map((span) => ({ ...span, ordinal })),
+  );
+  return { backups, histories: [present, ...left], spans, primary, members: spec.members, preferences, now: at };
 }
 
 function copyOptions(view: ClusterView): ReturnType<LiveView['copyOptions']> {

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { findLastGood, type KeptBackup } from '../cluster/retention.ts';
 import { Refusal } from '../errors.ts';
-import { getChangeableCluster } from './guards.ts';
+import { getChangeableCluster, requireNoRestore, requireNotRestored } from './guards.ts';
 import type { BackupRow, Leader } from './rows.ts';
 import { allRows, findRow, run } from './sql.ts';
 import { checkLeader, type Store, transaction, transactionAs } from './store.ts';
@@ -47,6 +47,7 @@ export function openBackup(store: Store, input: NewBackup): Promise<BackupRow> {
     const known = find(store, id);
     if (known) return known;
     getChangeableCluster(store, clusterId);
+    requireNoRestore(store, clusterId);
     const open = findRow(store, backupRow, 'SELECT * FROM backup WHERE open_key = ?', openKey);
     if (open) throw new Refusal('OPERATION_OPEN', `a backup of member ${ordinal} is open`, { id: open.id });
     const sql = `INSERT INTO backup (id, cluster_id, ordinal, open_key, state, requested_by, started_at, due_at)
@@ -154,6 +155,7 @@ export function openRemoval(store: Store, { id, reason, isForced, leader }: Remo
     const open = findRow(store, z.object({ id: z.string() }), sql, id);
     if (open) throw new Refusal('OPERATION_OPEN', 'the backup is being verified', { id: open.id });
     requireNotCopied(store, id);
+    requireNotRestored(store, id);
     const ofMember = "SELECT * FROM backup WHERE cluster_id = ? AND ordinal = ? AND state = 'complete'";
     const kept = allRows(store, backupRow, ofMember, row.clusterId, row.ordinal).map(toKept);
     if (!isForced && findLastGood(kept) === id)

@@ -9,6 +9,7 @@ import { findNewestFailover, findOpenFailover } from './failovers.ts';
 import { findLaunch } from './launches.ts';
 import { listMembers } from './members.ts';
 import { listOpenRebuilds } from './rebuilds.ts';
+import { findOpenRestore } from './restores.ts';
 import type {
   BackupRow,
   BundleRow,
@@ -17,6 +18,7 @@ import type {
   LaunchRow,
   MemberRow,
   RebuildRow,
+  RestoreRow,
   VerificationRow,
 } from './rows.ts';
 import { readVersion } from './sql.ts';
@@ -35,6 +37,7 @@ export interface ClusterFacts {
   /** Newest first. */
   readonly verifications: readonly VerificationRow[];
   readonly openRebuilds: readonly RebuildRow[];
+  readonly openRestore: RestoreRow | null;
 }
 
 export interface MemberRecord {
@@ -73,12 +76,13 @@ export function readClusterFacts(store: Store, clusterId: string): Promise<Clust
 }
 
 async function readRows(store: Store, clusterId: string): Promise<ClusterFacts> {
-  const [cluster, members, openFailover, newestFailover, openRebuilds] = await Promise.all([
+  const [cluster, members, openFailover, newestFailover, openRebuilds, openRestore] = await Promise.all([
     getCluster(store, clusterId),
     listMembers(store, clusterId),
     findOpenFailover(store, clusterId),
     findNewestFailover(store, clusterId),
     listOpenRebuilds(store, clusterId),
+    findOpenRestore(store, clusterId),
   ]);
   const [keptBackups, newestBackups, verifications] = await Promise.all([
     listKeptBackups(store, clusterId),
@@ -87,7 +91,7 @@ async function readRows(store: Store, clusterId: string): Promise<ClusterFacts> 
   ]);
   const records = await Promise.all(members.map((member) => readMember(store, member)));
   const ofBackups = { keptBackups, newestBackups, verifications };
-  return { cluster, members: records, openFailover, newestFailover, openRebuilds, ...ofBackups };
+  return { cluster, members: records, openFailover, newestFailover, openRebuilds, openRestore, ...ofBackups };
 }
 
 async function readMember(store: Store, member: MemberRow): Promise<MemberRecord> {

@@ -169,24 +169,31 @@ export interface PrimaryChange {
  * `fromEpoch` any more (false). True also when this very change is in the row already, so that it may run twice.
  */
 export function commitPrimary(store: Store, leader: Leader, change: PrimaryChange): Promise<boolean> {
+  return transactionAs(
+    store,
+    leader,
+    () => writePrimary(store, change) || hasRule(store, change.clusterId, change.rule),
+  );
+}
+
+/** For use inside a transaction: false when the epoch has moved on. */
+export function writePrimary(store: Store, change: PrimaryChange): boolean {
   const { clusterId, fromEpoch, toEpoch, primary, rule } = change;
   checkRule(rule);
   if (toEpoch !== fromEpoch + 1) throw new Error(`epoch ${toEpoch} does not follow ${fromEpoch}`);
   if (rule.epoch !== toEpoch || rule.primary !== primary) throw new Error('the rule is of another epoch or primary');
-  return transactionAs(store, leader, () => {
-    const changed = run(
-      store,
-      `UPDATE cluster SET epoch = ?, primary_ordinal = ?, rule = ?, rule_version = ?, activated_at = NULL
-       WHERE id = ? AND epoch = ? AND deleted_at IS NULL`,
-      toEpoch,
-      primary,
-      ruleText(rule),
-      rule.version,
-      clusterId,
-      fromEpoch,
-    );
-    return changed > 0 || hasRule(store, clusterId, rule);
-  });
+  const changed = run(
+    store,
+    `UPDATE cluster SET epoch = ?, primary_ordinal = ?, rule = ?, rule_version = ?, activated_at = NULL
+     WHERE id = ? AND epoch = ? AND deleted_at IS NULL`,
+    toEpoch,
+    primary,
+    ruleText(rule),
+    rule.version,
+    clusterId,
+    fromEpoch,
+  );
+  return changed > 0;
 }
 
 export interface RuleChange {

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { BackupPolicy } from '../cluster/backup-policy.ts';
 import type { Origin } from '../cluster/recovery.ts';
 import type { Bundle, ClusterSpec, Preferences, VoterRule } from '../cluster/types.ts';
-import type { ClusterSecrets, FailoverFacts, FailoverOptions, Step } from './rows.ts';
+import type { ClusterSecrets, FailoverFacts, FailoverOptions, RestoreFacts, Step } from './rows.ts';
 
 const volume = z.object({ type: z.enum(['root', 'path', 'mount']), sizeMb: z.number() });
 
@@ -101,6 +101,15 @@ export const factsColumn: z.ZodType<FailoverFacts> = z.object({
   caughtUpAt: z.number().exactOptional(),
   committedAt: z.number().exactOptional(),
   activatedAt: z.number().exactOptional(),
+});
+
+export const restoreFactsColumn: z.ZodType<RestoreFacts> = z.object({
+  safety: z.object({ backup: z.string().nullable(), detail: z.string() }).exactOptional(),
+  held: z.string().exactOptional(),
+  fencedAt: z.number().exactOptional(),
+  fillingAt: z.number().exactOptional(),
+  gtidSet: z.string().exactOptional(),
+  undoing: z.object({ code: z.string(), message: z.string() }).nullable().exactOptional(),
 });
 
 export const stepsColumn: z.ZodType<Step[]> = z.array(

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { Refusal } from '../errors.ts';
 import { factsColumn, optionsColumn, refusalColumn, stepsColumn } from './columns.ts';
-import { getChangeableCluster } from './guards.ts';
+import { getChangeableCluster, requireNoRestore } from './guards.ts';
 import type { FailoverFacts, FailoverOptions, FailoverRow, Leader, Step } from './rows.ts';
 import { allRows, findRow, json, run } from './sql.ts';
 import { checkLeader, type Store, transaction, transactionAs } from './store.ts';
@@ -56,6 +56,7 @@ export function openFailover(store: Store, input: NewFailover): Promise<Failover
     if (known) return known;
     const cluster = getChangeableCluster(store, input.clusterId);
     checkBelief(cluster, input);
+    requireNoRestore(store, input.clusterId);
     const open = findOpen(store, input.clusterId);
     if (open) throw new Refusal('OPERATION_OPEN', `a ${open.kind} is open`, { id: open.id });
     run(

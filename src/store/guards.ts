@@ -20,3 +20,21 @@ export function getChangeableCluster(store: Store, clusterId: string): z.output<
   if (cluster.desired === 'deleted') throw new Refusal('CLUSTER_DELETING', `cluster ${clusterId} is being deleted`);
   return cluster;
 }
+
+/**
+ * For use inside the transaction that opens other work: from its first change until its new epoch a restore is alone.
+ * Refusal: OPERATION_OPEN.
+ */
+export function requireNoRestore(store: Store, clusterId: string): void {
+  const sql = `SELECT r.id FROM restore r JOIN cluster c ON c.id = r.cluster_id
+    WHERE r.open_key = ? AND r.fencing_at IS NOT NULL AND r.from_epoch = c.epoch`;
+  const open = findRow(store, z.object({ id: z.string() }), sql, clusterId);
+  if (open) throw new Refusal('OPERATION_OPEN', 'a restore is open', { id: open.id });
+}
+
+/** For use inside a transaction. Refusal: OPERATION_OPEN, while an open restore reads the backup, or keeps it for safety. */
+export function requireNotRestored(store: Store, backupId: string): void {
+  const sql = "SELECT id FROM restore WHERE state = 'open' AND (safety_backup_id = ? OR origin LIKE ?)";
+  const open = findRow(store, z.object({ id: z.string() }), sql, backupId, `%"id":${JSON.stringify(backupId)}%`);
+  if (open) throw new Refusal('OPERATION_OPEN', 'an open restore needs the backup', { id: open.id });
+}

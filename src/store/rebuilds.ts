@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { Refusal } from '../errors.ts';
-import { getChangeableCluster } from './guards.ts';
+import { getChangeableCluster, requireNoRestore } from './guards.ts';
 import type { Leader, RebuildRow } from './rows.ts';
 import { takeNumbers } from './sequence.ts';
 import { allRows, findRow, run } from './sql.ts';
@@ -45,34 +45,40 @@ export interface NewRebuild {
  * OPERATION_OPEN (one a member).
  */
 export function openRebuild(store: Store, input: NewRebuild): Promise<RebuildRow> {
-  const { id, clusterId, ordinal } = input;
-  const openKey = `${clusterId}.${ordinal}`;
   return transaction(store, () => {
     if (input.leader) checkLeader(store, input.leader);
-    const known = find(store, id);
+    const known = find(store, input.id);
     if (known) return known;
-    getChangeableCluster(store, clusterId);
-    const open = findRow(store, rebuildRow, 'SELECT * FROM rebuild WHERE open_key = ?', openKey);
-    if (open) throw new Refusal('OPERATION_OPEN', `a rebuild of member ${ordinal} is open`, { id: open.id });
-    run(
-      store,
-      `INSERT INTO rebuild (id, cluster_id, ordinal, open_key, state, reason, requested_by, incarnation, server_uuid,
-         server_id, attempts, is_forced, started_at)
-       VALUES (?, ?, ?, ?, 'open', ?, ?, ?, ?, ?, 0, ?, ?)`,
-      id,
-      clusterId,
-      ordinal,
-      openKey,
-      input.reason,
-      input.requestedBy,
-      input.incarnation,
-      input.serverUuid,
-      takeNumbers(store, 'server_id', 1),
-      input.isForced ? 1 : 0,
-      store.clock.now(),
-    );
-    return get(store, id);
+    getChangeableCluster(store, input.clusterId);
+    requireNoRestore(store, input.clusterId);
+    return insertRebuild(store, input);
   });
+}
+
+/** For use inside a transaction. Refusal: OPERATION_OPEN. */
+export function insertRebuild(store: Store, input: Omit<NewRebuild, 'leader'>): RebuildRow {
+  const { id, clusterId, ordinal } = input;
+  const openKey = `${clusterId}.${ordinal}`;
+  const open = findRow(store, rebuildRow, 'SELECT * FROM rebuild WHERE open_key = ?', openKey);
+  if (open) throw new Refusal('OPERATION_OPEN', `a rebuild of member ${ordinal} is open`, { id: open.id });
+  run(
+    store,
+    `INSERT INTO rebuild (id, cluster_id, ordinal, open_key, state, reason, requested_by, incarnation, server_uuid,
+       server_id, attempts, is_forced, started_at)
+     VALUES (?, ?, ?, ?, 'open', ?, ?, ?, ?, ?, 0, ?, ?)`,
+    id,
+    clusterId,
+    ordinal,
+    openKey,
+    input.reason,
+    input.requestedBy,
+    input.incarnation,
+    input.serverUuid,
+    takeNumbers(store, 'server_id', 1),
+    input.isForced ? 1 : 0,
+    store.clock.now(),
+  );
+  return get(store, id);
 }
 
 /** Oldest first. */

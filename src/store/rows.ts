@@ -230,6 +230,51 @@ export interface RebuildRow {
   readonly message: string | null;
 }
 
+/** A cluster led back in place to a state of its past (controller/restore-actors.ts). */
+export interface RestoreRow {
+  readonly id: string;
+  readonly clusterId: string;
+  /** refused: it was taken back, everything is as before. */
+  readonly state: 'open' | 'done' | 'refused';
+  readonly requestedBy: string;
+  readonly origin: Origin;
+  /** The member that is filled and becomes the primary; its new identity was chosen when it was asked for. */
+  readonly ordinal: number;
+  readonly incarnation: string;
+  readonly serverUuid: string;
+  readonly serverId: number;
+  readonly safetyBackupId: string;
+  /** A person goes on without the safety backup when it cannot be made. */
+  readonly isForced: boolean;
+  /** The epoch that it ends; null before `fencingAt`. */
+  readonly fromEpoch: number | null;
+  /** From then on, in that epoch, nothing else changes the cluster. Null: nothing was touched. */
+  readonly fencingAt: number | null;
+  readonly facts: RestoreFacts;
+  readonly steps: readonly Step[];
+  /** Of filling the member. */
+  readonly attempts: number;
+  readonly startedAt: number;
+  readonly endedAt: number | null;
+  readonly code: string | null;
+  readonly message: string | null;
+}
+
+/** What the machine resumes from; each is stored before it moves on. */
+export interface RestoreFacts {
+  /** `backup` null: none could be made, and a person wanted to go on. */
+  readonly safety?: { readonly backup: string | null; readonly detail: string };
+  /** All that the primary had when it could take no more writes: the history that is left. */
+  readonly held?: string;
+  readonly fencedAt?: number;
+  /** Before the first command that may touch the data volume is sent. */
+  readonly fillingAt?: number;
+  /** What the filled member holds. */
+  readonly gtidSet?: string;
+  /** It is being taken back, and why. */
+  readonly undoing?: { readonly code: string; readonly message: string } | null;
+}
+
 export interface EventRow {
   readonly seq: number;
   readonly at: number;

@@ -43,6 +43,8 @@ export class FakeLive implements LiveView {
   recoveryWindow = (clusterId: string) => this.windows.get(clusterId) ?? null;
   readonly copyable = new Map<string, ReturnType<LiveView['copyOptions']>>();
   copyOptions = (clusterId: string) => this.copyable.get(clusterId) ?? null;
+  readonly restorable = new Map<string, ReturnType<LiveView['planRestore']>>();
+  planRestore = (clusterId: string) => this.restorable.get(clusterId) ?? null;
   metrics = () => 'selvedge_up 1\n';
   subscribe = (listener: (change: LiveChange) => void) => {
     this.listeners.add(listener);

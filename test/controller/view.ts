@@ -99,6 +99,7 @@ export function aView(
     newestBackups: [],
     verifications: [],
     rebuilds: [],
+    restore: null,
     lastRefusal: null,
   };
 }

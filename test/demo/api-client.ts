@@ -1,6 +1,7 @@
 /** The REST API as a team's program uses it: plain HTTP, answers typed by the API's own schemas. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { z } from 'zod';
+import type { restoreList, restorePlanView, restoreView } from '../../src/api/restore-schemas.ts';
 import type * as schemas from '../../src/api/schemas.ts';
 import { createEndpoints, type Endpoint, type Endpoints } from './endpoints.ts';
 
@@ -52,6 +53,13 @@ export function createApiClient(baseUrl: string) {
     changePrimary: (name: string, body: unknown) => request<FailoverAnswer>(`${cluster(name)}/failovers`, 'POST', body),
     backUp: (name: string, member: number) => request<BackupAnswer>(`${cluster(name)}/backups`, 'POST', { member }),
     backup: (name: string, id: string) => request<BackupAnswer>(`${cluster(name)}/backups/${id}`),
+    restore: (name: string, body: object) =>
+      request<z.output<typeof restoreView>>(`${cluster(name)}/restore`, 'POST', body),
+    planRestore: (name: string, body: object) =>
+      request<z.output<typeof restorePlanView>>(`${cluster(name)}/restore?dryRun=true`, 'POST', body),
+    restoreOf: (name: string, id: string) => request<z.output<typeof restoreView>>(`${cluster(name)}/restores/${id}`),
+    restores: async (name: string) =>
+      (await request<z.output<typeof restoreList>>(`${cluster(name)}/restores`)).restores,
     rebuild: (name: string, member: number) =>
       request<Answer<'rebuildView'>>(`${cluster(name)}/members/${member}/rebuild`, 'POST', {}),
     rebuilds: async (name: string) => (await request<Answer<'rebuildList'>>(`${cluster(name)}/rebuilds`)).rebuilds,

@@ -170,6 +170,34 @@ CREATE TABLE rebuild (
   FOREIGN KEY (cluster_id, ordinal) REFERENCES member (cluster_id, ordinal)
 );
 
+CREATE TABLE restore (
+  id VARCHAR(36) NOT NULL PRIMARY KEY,
+  cluster_id VARCHAR(36) NOT NULL,
+  -- The cluster's id while open, NULL after: at most one is open.
+  open_key VARCHAR(64) NULL UNIQUE,
+  state VARCHAR(16) NOT NULL,
+  requested_by VARCHAR(255) NOT NULL,
+  origin TEXT NOT NULL,
+  -- The member that is filled, and who it is then.
+  ordinal INTEGER NOT NULL,
+  incarnation VARCHAR(36) NOT NULL UNIQUE,
+  server_uuid VARCHAR(36) NOT NULL UNIQUE,
+  server_id BIGINT NOT NULL UNIQUE,
+  safety_backup_id VARCHAR(36) NOT NULL,
+  -- A person goes on without the safety backup when it cannot be made.
+  is_forced INTEGER NOT NULL,
+  from_epoch BIGINT NULL,
+  fencing_at BIGINT NULL,
+  facts TEXT NOT NULL,
+  steps TEXT NOT NULL,
+  attempts INTEGER NOT NULL,
+  started_at BIGINT NOT NULL,
+  ended_at BIGINT NULL,
+  code VARCHAR(64) NULL,
+  message TEXT NULL,
+  FOREIGN KEY (cluster_id, ordinal) REFERENCES member (cluster_id, ordinal)
+);
+
 CREATE TABLE sequence (
   name VARCHAR(64) NOT NULL PRIMARY KEY,
   next_value BIGINT NOT NULL
@@ -213,5 +241,7 @@ CREATE INDEX launch_ended ON launch (ended_at);
 CREATE INDEX launch_member ON launch (cluster_id, ordinal);
 
 CREATE INDEX rebuild_cluster ON rebuild (cluster_id, started_at);
+
+CREATE INDEX restore_cluster ON restore (cluster_id, started_at);
 
 CREATE INDEX verification_cluster ON verification (cluster_id, started_at);

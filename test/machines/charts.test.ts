@@ -5,6 +5,7 @@ import { failoverMachine } from '../../src/machines/failover.ts';
 import { memberMachine } from '../../src/machines/member.ts';
 import { rebuildMachine } from '../../src/machines/rebuild.ts';
 import { removalMachine } from '../../src/machines/removal.ts';
+import { restoreMachine } from '../../src/machines/restore.ts';
 import { verifyMachine } from '../../src/machines/verify.ts';
 
 const machines: readonly AnyStateMachine[] = [
@@ -14,6 +15,7 @@ const machines: readonly AnyStateMachine[] = [
   verifyMachine,
   removalMachine,
   rebuildMachine,
+  restoreMachine,
 ];
 
 /** A drawing that GitHub renders and a reviewer can diff. */

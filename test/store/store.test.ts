@@ -112,6 +112,7 @@ test('many processes may make the store at once', async () => {
     { number: 6, name: '0006-conditions.sql' },
     { number: 7, name: '0007-backup-policy.sql' },
     { number: 8, name: '0008-copy-origin.sql' },
+    { number: 9, name: '0009-restore.sql' },
   ]);
   db.close();
 });

@@ -1,0 +1,166 @@
+/** A cluster led back in place on real MySQL: to a second before a mistake, whatever dies meanwhile, and back again. */
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { realClock } from '../../src/clock.ts';
+import { connect, type Session } from '../../src/mysql/connection.ts';
+import { type Api, createApiClient } from '../demo/api-client.ts';
+import { type ControlPlane, createControlPlane } from '../demo/control-plane.ts';
+import { diagnose } from '../demo/diagnosis.ts';
+import { removeRunDirectories } from '../demo/homes.ts';
+import { findMember } from '../demo/processes.ts';
+import { clusterBody, clusterName, waitReady } from '../demo/steps.ts';
+import { waitFor } from '../demo/wait.ts';
+
+const timeoutMs = 300_000;
+let plane: ControlPlane;
+let api: Api;
+let cluster: Awaited<ReturnType<Api['create']>>;
+const sessions: Session[] = [];
+
+beforeAll(async () => {
+  plane = await createControlPlane({ agents: 3 });
+  await plane.start();
+  api = createApiClient(plane.apiUrl);
+  cluster = await api.create(clusterBody);
+  await waitReady(api, undefined, timeoutMs);
+}, timeoutMs);
+afterEach(async (context) => {
+  for (const session of sessions.splice(0)) await session.close();
+  if (context.task.result?.state === 'fail') await diagnose(plane, api, console.log);
+});
+afterAll(() => plane?.destroy(removeRunDirectories));
+
+async function open({ host, port }: { host: string; port: number }): Promise<Session> {
+  const { credentials } = cluster;
+  const session = await connect({ host, port, caPem: credentials.caCertPem }, credentials, { clock: realClock });
+  sessions.push(session);
+  return session;
+}
+
+async function openPrimary(): Promise<Session> {
+  return open((await api.endpoints(clusterName)).primary!);
+}
+
+async function backUp(member: number): Promise<string> {
+  const { id } = await api.backUp(clusterName, member);
+  await waitFor(
+    { what: 'the backup', timeoutMs },
+    async () => (await api.backup(clusterName, id)).state === 'complete',
+  );
+  return id;
+}
+
+const executedOf = async (session: Session): Promise<string> => {
+  const [row] = await session.query<{ gtids: string }>('SELECT @@GLOBAL.gtid_executed AS gtids');
+  return row!.gtids.replace(/\s+/g, '');
+};
+
+async function waitRestored(id: string) {
+  let told = '';
+  return waitFor({ what: 'the restore', timeoutMs }, async () => {
+    const seen = await api.restoreOf(clusterName, id).catch(() => null);
+    const text = `${seen?.steps.at(-1)?.name} ${seen?.progress?.step} ${seen?.code} ${seen?.message}`;
+    if (text !== told) console.log(text);
+    told = text;
+    return seen && seen.state !== 'open' ? seen : null;
+  });
+}
+
+/** Every member holds the same: the rows, and no table that was made later. */
+async function expectEverywhere(ids: readonly number[]): Promise<void> {
+  const { primary, replicas } = await api.endpoints(clusterName);
+  expect(replicas).toHaveLength(2);
+  const expected = ids.map((id) => ({ id }));
+  for (const place of [primary!, ...replicas]) {
+    const session = await open(place);
+    await waitFor({ what: 'the same rows', timeoutMs: 30_000 }, async () => {
+      const rows = await session.query('SELECT id FROM shop.things ORDER BY id').catch(() => []);
+      return JSON.stringify(rows) === JSON.stringify(expected);
+    });
+    expect(await session.query('SELECT id FROM shop.things ORDER BY id')).toEqual(expected);
+  }
+}
+
+test(
+  'a dropped table is back on all members, the old history is left, and writes go on',
+  async () => {
+    const team = await openPrimary();
+    await team.query('CREATE DATABASE shop');
+    await team.query('CREATE TABLE shop.things (id INT PRIMARY KEY)');
+    await team.query('INSERT INTO shop.things VALUES (1), (2)');
+    const backup = await backUp(1);
+    await team.query('INSERT INTO shop.things VALUES (3)');
+    const at = Date.now() + 1;
+    await waitFor({ what: 'a later moment', timeoutMs: 10_000 }, async () => Date.now() > at + 1500);
+    await team.query('INSERT INTO shop.things VALUES (4)');
+    await team.query('DROP TABLE shop.things');
+    const before = await api.cluster(clusterName);
+
+    const refused = (body: object) => api.restore(clusterName, body).catch((error: unknown) => error);
+    expect(await refused({ at })).toMatchObject({ status: 422, code: 'CONFIRM_NEEDED' });
+    expect(await refused({ at, confirm: 'other' })).toMatchObject({ code: 'CONFIRM_NEEDED' });
+    expect(await refused({ confirm: clusterName })).toMatchObject({ status: 400 });
+    expect(await refused({ at: 1000, confirm: clusterName })).toMatchObject({ code: 'TARGET_BEFORE_BACKUP' });
+    const gtid = `${await executedOf(team)},00000000-0000-4000-8000-000000000001:1`;
+    expect(await refused({ gtid, confirm: clusterName })).toMatchObject({ code: 'TARGET_NOT_REACHED' });
+    const plan = await api.planRestore(clusterName, { at });
+    expect(plan).toMatchObject({ backup, holder: 1, member: 1, isLostExact: false });
+    expect(plan.lost).not.toBe('');
+    expect(plan.archives.length).toBeGreaterThan(0);
+
+    const { id } = await api.restore(clusterName, { at, confirm: clusterName });
+    await expect(api.restore(clusterName, { at, confirm: clusterName })).rejects.toMatchObject({
+      code: 'OPERATION_OPEN',
+    });
+    const done = await waitRestored(id);
+
+    console.log(JSON.stringify(done, null, 1));
+    expect(done).toMatchObject({ state: 'done', member: 1, fromEpoch: before.epoch });
+    expect(done.lost).not.toBe('');
+    expect(done.safetyBackup).not.toBeNull();
+    const after = await waitReady(api, undefined, timeoutMs);
+    expect(after).toMatchObject({ epoch: before.epoch + 1, primary: 1 });
+    await expectEverywhere([1, 2, 3]);
+    const writer = await openPrimary();
+    await writer.query('INSERT INTO shop.things VALUES (5)');
+    await expectEverywhere([1, 2, 3, 5]);
+    expect((await api.backup(clusterName, done.safetyBackup!)).state).toBe('complete');
+    const rebuilds = await api.rebuilds(clusterName);
+    expect(rebuilds.filter(({ way, state }) => state === 'done' && way?.startsWith('clone:'))).toHaveLength(2);
+  },
+  timeoutMs,
+);
+
+test(
+  'the control plane is killed again and again meanwhile, and the way leads back to the history that was left',
+  async () => {
+    const [first] = (await api.restores(clusterName)).filter(({ state }) => state === 'done');
+    const { epoch } = await api.cluster(clusterName);
+    const safety = first!.safetyBackup!;
+
+    const { id } = await api.restore(clusterName, { backup: safety, confirm: clusterName });
+    for (const step of ['filling', 'filled', 'committed']) {
+      await waitFor({ what: step, timeoutMs, everyMs: 20 }, async () => {
+        const seen = await api.restoreOf(clusterName, id).catch(() => null);
+        return seen !== null && (seen.state !== 'open' || seen.steps.some(({ name }) => name === step));
+      });
+      await plane.kill();
+      await plane.start();
+    }
+    const done = await waitRestored(id);
+
+    expect(done).toMatchObject({ state: 'done', backup: safety });
+    const after = await waitReady(api, undefined, timeoutMs);
+    expect(after.epoch).toBe(epoch + 1);
+    const team = await openPrimary();
+    // The safety backup was taken after the table had been dropped.
+    await expect(team.query('SELECT id FROM shop.things')).rejects.toThrow(/exist/);
+    const sets = await Promise.all(
+      (await api.cluster(clusterName)).members.map(({ ordinal }) => findMember(cluster.id, ordinal)?.mysqld),
+    );
+    expect(sets.every(Boolean)).toBe(true);
+    await team.query('CREATE TABLE shop.things (id INT PRIMARY KEY)');
+    await team.query('INSERT INTO shop.things VALUES (7)');
+    await expectEverywhere([7]);
+  },
+  timeoutMs,
+);
