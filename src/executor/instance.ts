@@ -10,7 +10,16 @@ import { Refusal } from '../errors.ts';
 import { ensureOwnAccount, ownUser } from '../mysql/accounts.ts';
 import { connect, type Session } from '../mysql/connection.ts';
 import type { Distribution } from '../mysql/distribution.ts';
-import { type Exit, killAndReap, type MysqldProcess, readLogTail, spawnMysqld, waitForExit } from './mysqld-process.ts';
+import { findDamage, measureLog } from './mysqld-log.ts';
+import {
+  type Exit,
+  isCrash,
+  killAndReap,
+  type MysqldProcess,
+  readLogTail,
+  spawnMysqld,
+  waitForExit,
+} from './mysqld-process.ts';
 
 /** Crash recovery of a large redo log takes minutes; as long as the process lives it works. */
 const START_TIMEOUT_MS = 30 * 60_000;
@@ -19,6 +28,8 @@ const LOGIN_TIMEOUT_MS = 10_000;
 
 export interface RunningInstance {
   readonly process: MysqldProcess;
+  /** Where its part of the error log begins, in bytes. */
+  readonly logFrom: number;
   readonly admin: Session;
   readonly probe: Session;
   readonly beat: Session;
@@ -55,6 +66,7 @@ export async function startInstance(options: InstanceOptions): Promise<RunningIn
   const { clock, signal } = options;
   signal.throwIfAborted();
   await removeStaleSocket(options.socketPath);
+  const logFrom = await measureLog(options.logPath);
   const [program = '', ...prefix] = options.distribution.program('mysqld');
   const process = spawnMysqld({
     argv: [
@@ -74,7 +86,7 @@ export async function startInstance(options: InstanceOptions): Promise<RunningIn
   try {
     const login = (user: string) => openSession(options, user);
     const first = () => (options.isCopy ? login(ownUser) : ensureOwnAccount({ login, osUser: userInfo().username }));
-    sessions.push(await waitForLogin(process, first, { clock, signal, logPath: options.logPath }));
+    sessions.push(await waitForLogin(process, first, { clock, signal, logPath: options.logPath, logFrom }));
     sessions.push(...(await Promise.all([openSession(options), openSession(options)])));
     signal.throwIfAborted();
   } catch (error) {
@@ -86,6 +98,7 @@ export async function startInstance(options: InstanceOptions): Promise<RunningIn
   let hasEnded = false;
   return {
     process,
+    logFrom,
     get admin() {
       return sessions[0]!;
     },
@@ -134,7 +147,12 @@ export function openSession(
 async function waitForLogin(
   process: MysqldProcess,
   open: () => Promise<Session>,
-  limits: { readonly clock: Clock; readonly signal: AbortSignal; readonly logPath: string },
+  limits: {
+    readonly clock: Clock;
+    readonly signal: AbortSignal;
+    readonly logPath: string;
+    readonly logFrom: number;
+  },
 ): Promise<Session> {
   const { clock, signal } = limits;
   const deadline = clock.now() + START_TIMEOUT_MS;
@@ -143,7 +161,7 @@ async function waitForLogin(
       return await open();
     } catch (error) {
       signal.throwIfAborted();
-      if (process.hasExited()) throw await explainExit(await process.exited, limits.logPath);
+      if (process.hasExited()) throw await explainExit(await process.exited, limits);
       if (clock.now() > deadline) {
         throw new Refusal('INSTANCE_FAILED', `mysqld took no login in time: ${(error as Error).message}`);
       }
@@ -152,15 +170,15 @@ async function waitForLogin(
   }
 }
 
-const damage =
-  /corrupt|data dictionary|cannot find|missing|table .* doesn't exist|can't open|checksum|ibdata1|mysql\.ibd/i;
-
-async function explainExit(exit: Exit, logPath: string): Promise<Refusal> {
+async function explainExit(
+  exit: Exit,
+  { logPath, logFrom, signal }: { readonly logPath: string; readonly logFrom: number; readonly signal: AbortSignal },
+): Promise<Refusal> {
   if (exit.kind === 'locked') return new Refusal('BUSY', 'another mysqld holds the lock of the data volume');
-  const log = await readLogTail(logPath);
+  const damage = await findDamage(logPath, logFrom, signal);
   const how = exit.kind === 'restart' ? 'asked to be started again' : `ended with ${exit.signal ?? exit.exitCode}`;
-  const code = damage.test(log) ? 'DATA_DIR_DAMAGED' : 'INSTANCE_FAILED';
-  return new Refusal(code, `mysqld ${how} while it started. ${log}`.trim());
+  const message = `mysqld ${how} while it started. ${damage ?? (await readLogTail(logPath))}`.trim();
+  return new Refusal(damage === null ? 'INSTANCE_FAILED' : 'DATA_DIR_DAMAGED', message, { isCrash: isCrash(exit) });
 }
 
 /** A stale `.lock` beside the socket that names a living process id makes mysqld refuse (ids are used again). */

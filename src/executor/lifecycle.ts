@@ -5,6 +5,7 @@
  *   no replica has. offline_mode comes first: it drops clients without an OK.
  * - An unclean end of a writable instance holds the member: the first restart would commit the unacknowledged tail.
  * - An unclean end of a read-only instance is mended here, with a growing pause, five times.
+ * - mysqld is not started on data that it has ended on (damage.ts), and not for ever on data that it crashes on.
  */
 import type { Command, CommandResult } from '../channel/protocol.ts';
 import { type Clock, delay } from '../clock.ts';
@@ -13,12 +14,13 @@ import { ensureAccounts } from '../mysql/accounts.ts';
 import { setOffline } from '../mysql/read-only.ts';
 import { flushRelayLogs } from '../mysql/relay-log.ts';
 import { readSemiSync } from '../mysql/semi-sync.ts';
+import { beginEndLook, damageOf, requireAllFiles, requireUndamaged, watchData } from './damage.ts';
 import { checkDataDirectory, initialiseDataDirectory } from './data-directory.ts';
 import { FENCE_TIMEOUT_MS, killWithin, requireNoneDying } from './dying.ts';
 import { type RunningInstance, startInstance } from './instance.ts';
-import { type MemberContext, reasonOf, requireVolumes, setPhase } from './member-context.ts';
+import { type MemberContext, type Reason, reasonOf, requireVolumes, setPhase } from './member-context.ts';
 import { writeStartFiles } from './member-files.ts';
-import { describeExit, type Exit } from './mysqld-process.ts';
+import { describeExit, type Exit, isCrash } from './mysqld-process.ts';
 import { resumeReplication } from './roles.ts';
 import { readMarker } from './volumes.ts';
 
@@ -27,6 +29,8 @@ const RESTART_PAUSES_MS = [0, 250, 1000, 4000, 8000];
 const STOP_TIMEOUT_MS = 5 * 60_000;
 /** Ran this long: the next unclean end is the first one again. */
 const STABLE_MS = 20_000;
+/** Crashes in a row while it starts, with nobody connected: it is the data. */
+const START_CRASHES_MAX = 3;
 
 /** The `start` command: fills the data directory when it may, ends a hold, answers what the member holds. */
 export async function start(
@@ -112,6 +116,7 @@ export async function bringUp(
   }
   if (marker.trim && !isFilling) throw new Refusal('REBUILD_UNFINISHED', 'a trim of the binary log was interrupted');
   if (!secrets) throw new Refusal('NOT_RUNNING', 'no start command came in this launch');
+  await requireUndamaged(context);
   await checkDataDirectory(paths.dataDir);
   const { serverUuid, serverId } = identity ?? marker;
   const { ackFlush } = context;
@@ -130,9 +135,13 @@ export async function bringUp(
     onSpawn: (process) => {
       context.process = process;
     },
+  }).catch((error: unknown) => {
+    throw countCrash(context, error);
   });
+  context.startCrashCount = 0;
   try {
     await ensureAccounts(instance.admin, secrets);
+    await requireAllFiles(context, instance);
     await setOffline(instance.admin, false);
     signal.throwIfAborted();
   } catch (error) {
@@ -144,9 +153,34 @@ export async function bringUp(
   const startedAt = clock.now();
   void instance.process.exited.then((exit) => {
     if (context.instance !== instance) return; // ended by us
-    onUncleanEnd(context, exit, clock.now() - startedAt);
+    onUncleanEnd(context, exit, { instance, ranMs: clock.now() - startedAt });
   });
+  watchData(context, instance, (damaged, damage) => endDamaged(context, damaged, damage));
   return instance;
+}
+
+/** Ends a replica with damaged data, so that it is filled anew. */
+async function endDamaged(context: MemberContext, instance: RunningInstance, damage: Reason): Promise<void> {
+  forgetInstance(context);
+  try {
+    await killWithin(context, instance.process, FENCE_TIMEOUT_MS);
+    setPhase(context, 'failed', damage);
+  } catch (error) {
+    // What does not end is told as held (status.ts); the damage is found again.
+    setPhase(context, 'held', damage);
+    throw error;
+  } finally {
+    context.wakeScheduler();
+  }
+}
+
+/** The error to throw when mysqld did not start: crashes in a row say that its data are damaged. */
+function countCrash(context: MemberContext, error: unknown): unknown {
+  const isOne = error instanceof Refusal && error.code === 'INSTANCE_FAILED' && error.facts?.['isCrash'] === true;
+  context.startCrashCount = isOne ? context.startCrashCount + 1 : 0;
+  if (context.startCrashCount < START_CRASHES_MAX) return error;
+  const message = `mysqld crashed ${context.startCrashCount} times in a row. ${(error as Refusal).message}`;
+  return new Refusal('DATA_DIR_DAMAGED', message);
 }
 
 /** Throws INSTANCE_LOST when the instance that was brought up is gone already. */
@@ -156,11 +190,16 @@ export function enterRunning(context: MemberContext, instance: RunningInstance):
 }
 
 /** Called at once when a running mysqld was reaped that nobody here had ended. */
-function onUncleanEnd(context: MemberContext, exit: Exit, ranMs: number): void {
+function onUncleanEnd(
+  context: MemberContext,
+  exit: Exit,
+  { instance, ranMs }: { readonly instance: RunningInstance; readonly ranMs: number },
+): void {
   const wasPrimary = context.promotedEpoch !== null || context.state.get().wasWritable;
   const wasRunning = context.phase === 'running';
   forgetInstance(context);
   if (!wasRunning) return; // whoever is bringing it up finds it gone
+  beginEndLook(context, instance);
   const message = `mysqld ended by itself: ${describeExit(exit)}`;
   context.log.warn({ exit, wasPrimary }, 'mysqld ended by itself');
   const reason = { code: 'INSTANCE_LOST', message } as const;
@@ -173,7 +212,8 @@ function onUncleanEnd(context: MemberContext, exit: Exit, ranMs: number): void {
   }
   setPhase(context, 'starting', reason);
   context.wakeScheduler();
-  context.restartCount = ranMs > STABLE_MS ? 0 : context.restartCount;
+  if (ranMs > STABLE_MS) context.restartCount = context.crashCount = 0;
+  if (isCrash(exit)) context.crashCount += 1;
   void restartReplica(context);
 }
 
@@ -181,10 +221,13 @@ async function restartReplica(context: MemberContext): Promise<void> {
   while (context.phase === 'starting') {
     const pauseMs = RESTART_PAUSES_MS[context.restartCount];
     if (pauseMs === undefined) {
-      return setPhase(context, 'failed', { code: 'INSTANCE_FAILED', message: 'mysqld ended again and again' });
+      // Each time by a failure of its own: nothing but other data helps.
+      const code = context.crashCount > RESTART_PAUSES_MS.length ? 'DATA_DIR_DAMAGED' : 'INSTANCE_FAILED';
+      return setPhase(context, 'failed', { code, message: 'mysqld ended again and again' });
     }
     context.restartCount += 1;
     await delay(context.clock, pauseMs);
+    await context.endLook;
     try {
       await context.runExclusive(async (signal) => {
         if (context.phase !== 'starting' || context.instance) return; // a command was faster
@@ -212,6 +255,7 @@ export function forgetInstance(context: MemberContext): void {
   context.promotedEpoch = null;
   context.epochCommit = null;
   context.heartbeatAt = null;
+  context.liveDamage = null;
   if (instance) for (const each of [instance.admin, instance.probe, instance.beat]) void each.close();
 }
 
@@ -222,6 +266,7 @@ export async function fence(context: MemberContext): Promise<CommandResult> {
   context.workAbort?.abort(new Refusal('SUPERSEDED', 'a fence overtook it'));
   const deadline = context.clock.now() + FENCE_TIMEOUT_MS;
   const killed = process ? killWithin(context, process, FENCE_TIMEOUT_MS) : Promise.resolve();
+  const damage = context.liveDamage ?? damageOf(context);
   forgetInstance(context);
   const reason = { code: 'HELD', message: 'fenced on command' } as const;
   setPhase(context, 'held', reason);
@@ -230,6 +275,8 @@ export async function fence(context: MemberContext): Promise<CommandResult> {
   remembered.catch((error: unknown) => context.log.error({ err: error }, 'cannot store a hold'));
   await killed;
   await within(context.clock, remembered, deadline - context.clock.now());
+  // Damaged data are not trimmed and started, they are filled anew.
+  if (damage && context.phase === 'held') setPhase(context, 'failed', damage);
   return { outcome: 'done' };
 }
 

@@ -65,6 +65,14 @@ export interface MemberContext {
   areRelayLogsFlushed: boolean;
   /** Unclean ends in a row that were mended here. */
   restartCount: number;
+  /** Of those, crashes: mysqld's own failures, not a kill. */
+  crashCount: number;
+  /** Crashes in a row of an mysqld that was starting. */
+  startCrashCount: number;
+  /** Damage of the data of the instance that runs. A primary goes on with it until another one takes over. */
+  liveDamage: Reason | null;
+  /** Ends when it is known whether the last instance ended on damaged data. Never rejects. */
+  endLook: Promise<void>;
   archive: Archiver;
   logKeeper: LogKeeper;
   backups: readonly BackupEntry[];

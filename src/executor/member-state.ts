@@ -17,6 +17,8 @@ const stateSchema = z.object({
   wasWritable: z.boolean(),
   /** mysqld stays down until a `start` says otherwise. */
   held: z.object({ code: z.string(), message: z.string() }).nullable(),
+  /** mysqld ended on damaged data of this incarnation: it is not started on them again. */
+  damaged: z.object({ incarnation: z.string(), message: z.string() }).nullish(),
 });
 export type MemberState = z.infer<typeof stateSchema>;
 

@@ -8,6 +8,7 @@ import type { Distribution } from '../mysql/distribution.ts';
 import { noArchiver, startArchiver } from './archive.ts';
 import { backup, refreshBackups, removeBackup } from './backup.ts';
 import { besideKinds, type CommandQueue, createCommandQueue } from './command-queue.ts';
+import { damageOf } from './damage.ts';
 import { examine } from './examine.ts';
 import type { HealthFacts } from './health-server.ts';
 import { fence, start, stop } from './lifecycle.ts';
@@ -173,6 +174,10 @@ async function createContext(deps: MemberDeps, found: Found): Promise<MemberCont
     ackFlush: 'os',
     areRelayLogsFlushed: false,
     restartCount: 0,
+    crashCount: 0,
+    startCrashCount: 0,
+    liveDamage: null,
+    endLook: Promise.resolve(),
     archive: noArchiver,
     logKeeper: noLogKeeper,
     backups: [],
@@ -229,6 +234,9 @@ function takeOver(context: MemberContext): void {
   if (context.refusal) {
     context.phase = 'failed';
     context.reason = reasonOf(context.refusal);
+  } else if (damageOf(context)) {
+    context.phase = 'failed';
+    context.reason = damageOf(context);
   } else if (held || wasWritable) {
     context.phase = 'held';
     const message = 'the last executor ended while the instance was writable';

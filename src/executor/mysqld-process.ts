@@ -84,6 +84,13 @@ export function describeExit(exit: Exit): string {
   return exit.kind === 'restart' ? 'it asked to be started again' : 'another process holds the lock of the volume';
 }
 
+const crashSignals: ReadonlySet<string> = new Set(['SIGABRT', 'SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE']);
+
+/** It ended by a failure of its own: no kill, and nothing that it explained. It catches most such signals: exit code 2. */
+export function isCrash(exit: Exit): boolean {
+  return exit.kind === 'ended' && (exit.signal === null ? exit.exitCode === 2 : crashSignals.has(exit.signal));
+}
+
 /** SIGKILL, then waits until the process is reaped. Throws when the kernel does not end it within a minute (a hung disk). */
 export async function killAndReap(process: MysqldProcess, clock: Clock): Promise<Exit> {
   process.signal('SIGKILL');
