@@ -7,7 +7,8 @@
  *   no-commit    the heartbeat commit hangs past its deadline, and not for want of an acknowledgement: a frozen or
  *                broken data disk. Everything else looks healthy then, new logins and replicas too (measured).
  *   unresponsive mysqld answers neither the heartbeat nor the executor's own probe past the deadline: a stopped process
- * In the last two the executor stands beside the process and ends it before anybody is promoted.
+ *   damaged      the executor found its data damaged, though mysqld runs on
+ * In the last three the executor stands beside the process and ends it before anybody is promoted.
  *
  * Everything else is suspicion. An executor that nobody reaches proves nothing; it counts only if the replicas that are
  * reached agree that they hear nothing either, and then only a quorum of stopped receivers fences. One replica that still
@@ -31,6 +32,8 @@ export interface ExecutorWitness {
   readonly isWritable: boolean;
   readonly heartbeatPending: { readonly forMs: number; readonly waitsForAcknowledgement: boolean | null } | null;
   readonly probeFailing: { readonly forMs: number; readonly message: string } | null;
+  /** What is damaged of the data of the mysqld that runs. Given only when another member could take over now. */
+  readonly damage?: string | null;
 }
 
 export interface ReplicaWitness {
@@ -51,7 +54,7 @@ export interface PrimaryObservations {
   readonly replicaCount: number;
 }
 
-export type Proof = 'container' | 'reaped' | 'no-commit' | 'unresponsive';
+export type Proof = 'container' | 'reaped' | 'no-commit' | 'unresponsive' | 'damaged';
 
 export type Verdict =
   | { readonly kind: 'alive'; readonly note: string | null }
@@ -73,6 +76,7 @@ function judgeByExecutor(executor: ExecutorWitness, limits: DetectionLimits): Ve
   if (endedInstances.has(instance))
     return { kind: 'dead', proof: 'reaped', detail: `${instance}: ${reason ?? 'not started'}` };
   if (instance !== 'running' || !executor.isWritable) return alive();
+  if (executor.damage != null) return { kind: 'dead', proof: 'damaged', detail: executor.damage };
   const deadline = limits.commitDeadlineMs;
   if (!heartbeatPending || heartbeatPending.forMs < deadline) return alive();
   const hangs = `its heartbeat commit hangs for ${heartbeatPending.forMs} ms`;

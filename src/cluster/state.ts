@@ -42,6 +42,7 @@ export interface Trouble {
     | 'ApplierStuck'
     | 'VolumeFilling'
     | 'NotAnswering'
+    | 'DataDamaged'
     | 'NotReached';
   readonly message: string;
 }

@@ -2,6 +2,7 @@
 import { judgePrimary, type PrimaryObservations, type ReplicaWitness, type Verdict } from '../cluster/detection.ts';
 import type { Context } from './context.ts';
 import { type ClusterView, isFollowing, isRunning, type MemberView } from './gather.ts';
+import { rehearse } from './plan.ts';
 
 export function judge(context: Context, view: ClusterView, primary: MemberView): Verdict {
   return judgePrimary(observe(context, view, primary));
@@ -21,12 +22,20 @@ function observe(context: Context, view: ClusterView, primary: MemberView): Prim
             isWritable: status.isWritable,
             heartbeatPending: status.heartbeatPending ?? null,
             probeFailing: status.probeFailing ?? null,
+            damage: findDamage(view, primary),
           }
         : null,
     executorSilentForMs: brokenAt === null ? 0 : context.clock.now() - brokenAt,
     replicas: others.flatMap((member) => witness(member, primary)),
     replicaCount: others.length,
   };
+}
+
+/** With damaged data a primary serves what it still can, unless somebody would follow it: none of it is lost then. */
+function findDamage(view: ClusterView, { status }: MemberView): string | null {
+  if (status?.instance !== 'running' || status.reason?.code !== 'DATA_DIR_DAMAGED') return null;
+  const rehearsal = rehearse(view);
+  return rehearsal && rehearsal.refusal === null && rehearsal.couldLose === 0 ? status.reason.message : null;
 }
 
 /** A replica that is reached and follows this primary. */

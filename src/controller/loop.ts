@@ -6,12 +6,20 @@
 import { type AnyActorLogic, type AnyActorRef, createActor } from 'xstate';
 import { setClusterGone } from '../store/clusters.ts';
 import { listFailovers, openFailover } from '../store/failovers.ts';
-import { keepCooldown, mayFailOver, wasTriedInVain } from './automation.ts';
+import { isAutomationOn, keepCooldown, mayFailOver, wasTriedInVain } from './automation.ts';
 import { provideBackup } from './backup-actors.ts';
 import { createBackupKeeper } from './backup-keeping.ts';
 import { type Context, emit } from './context.ts';
 import { provideFailover } from './failover-actors.ts';
-import { type ClusterView, gather, isHeldForRestore, isInPlace, isRunning, primaryOf } from './gather.ts';
+import {
+  type ClusterView,
+  gather,
+  isHeldForRestore,
+  isInPlace,
+  isRunning,
+  type MemberView,
+  primaryOf,
+} from './gather.ts';
 import { judge } from './judge.ts';
 import { provideMember } from './member-actors.ts';
 import { provideRebuild } from './rebuild-actors.ts';
@@ -200,9 +208,15 @@ async function openNeededFailover(context: Context, view: ClusterView): Promise<
   if (!primary || view.members.length === 1) return false;
   const verdict = judge(context, view, primary);
   if (verdict.kind === 'alive' || (verdict.kind === 'suspected' && !verdict.isAgreed)) return false;
-  if (!mayFailOver(cluster, context.clock.now())) return false;
+  // In the cooldown a dead primary is started again: one that ended on damaged data is not, so nobody waits for it.
+  const isLost = primary.isConnected && isDamaged(primary);
+  const now = context.clock.now();
+  if (!(isLost ? isAutomationOn(cluster, now) : mayFailOver(cluster, now))) return false;
   const [newest] = await listFailovers(context.store, cluster.id);
   const wasTried = wasTriedInVain(newest, cluster.epoch);
   if (wasTried && context.clock.now() - (newest?.endedAt ?? 0) < retryRefusedMs) return false;
   return open('failover', verdict.kind === 'dead' ? `${verdict.proof}: ${verdict.detail}` : verdict.missing);
 }
+
+const isDamaged = ({ status }: MemberView) =>
+  status?.instance === 'failed' && status.reason?.code === 'DATA_DIR_DAMAGED';

@@ -159,8 +159,10 @@ function troublesOf({ cluster }: ClusterView, { status, ordinal, isLive, isConne
     return [{ code: 'NotReached', message: 'its executor is not reached; it may run on' }];
   }
   if (status?.instance !== 'running') return [];
-  const { replication, lagMs, probeFailing } = status;
-  return findTroubles({
+  const { replication, lagMs, probeFailing, reason } = status;
+  const isDamaged = reason?.code === 'DATA_DIR_DAMAGED';
+  const damage: Trouble[] = isDamaged ? [{ code: 'DataDamaged', message: reason.message }] : [];
+  const others = findTroubles({
     isReplica: ordinal !== cluster.primary,
     receiver: replication?.receiver ?? null,
     receiverError: replication?.receiverError ?? '',
@@ -169,6 +171,7 @@ function troublesOf({ cluster }: ClusterView, { status, ordinal, isLive, isConne
     lagMs,
     probeFailing: probeFailing ?? null,
   });
+  return [...damage, ...others];
 }
 
 /** Volumes that were called filling at the last look: `<cluster>.<ordinal>.<volume>`. */
