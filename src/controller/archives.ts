@@ -164,8 +164,11 @@ function findWindow(
   const spans = archives.flatMap((archive) => archive.spans);
   memory.acknowledged = acknowledgedOf(view) || memory.acknowledged;
   const { acknowledged } = memory;
+  const present = parseGtidSet(acknowledged);
   const backups = view.members
     .flatMap(({ status }) => status?.backups ?? [])
+    // One of a history that a restore left leads to no state of the present one.
+    .filter(({ gtidSet }) => acknowledged === '' || isGtidSubset(parseGtidSet(gtidSet), present))
     .toSorted((one, other) => one.endedAt - other.endedAt);
   const coverages = backups.map((backup) => ({
     backup,

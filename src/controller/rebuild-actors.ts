@@ -204,7 +204,7 @@ async function fill(context: Context, { input, signal }: { input: RebuildInput; 
       return true;
     }
     const from = sourceOf(view, rebuild);
-    if (!from) return undefined;
+    if (!from || isDonorTaken(view, rebuild)) return undefined;
     await context.executors.send(
       self.launch.taskId,
       {
@@ -225,6 +225,23 @@ async function fill(context: Context, { input, signal }: { input: RebuildInput; 
       { epoch: view.cluster.epoch, timeoutMs: 15_000, signal, id: commandId },
     );
     return undefined;
+  });
+}
+
+/**
+ * MySQL serves one CLONE at a time: the next one waits for its turn, which costs no try. Of two that would begin at once
+ * the older one does; a member that is not reached keeps nobody waiting.
+ */
+export function isDonorTaken({ rebuilds, members }: ClusterView, { id, way }: RebuildRow): boolean {
+  if (!way?.startsWith('clone:')) return false;
+  const own = rebuilds.findIndex((rebuild) => rebuild.id === id);
+  return rebuilds.some((other, index) => {
+    if (other.way !== way || other.id === id) return false;
+    const member = members.find(({ ordinal }) => ordinal === other.ordinal);
+    if (!member?.isConnected || !member.status) return false;
+    const { work } = member.status;
+    if (!work?.commandId.startsWith(`rebuild.${other.id}.`)) return index < own && member.status.instance !== 'none';
+    return work.outcome === 'running';
   });
 }
 

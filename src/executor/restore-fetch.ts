@@ -64,6 +64,9 @@ async function fetchText({ client, clock, signal }: FetchOptions, path: string):
       return Buffer.concat(parts).toString('utf8');
     } catch (error) {
       signal.throwIfAborted();
+      if (error instanceof Refusal && error.code === 'NOT_FOUND') {
+        throw new Refusal('BACKUP_DAMAGED', 'the donor does not have the backup whole', { path });
+      }
       if (error instanceof Refusal && error.code !== 'BUSY') throw error;
       if (attempt >= TRIES)
         throw new Refusal('TRANSFER_BROKEN', `the donor does not answer: ${(error as Error).message}`);
