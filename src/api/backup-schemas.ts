@@ -15,6 +15,7 @@ export const policyBody = z
     keepCount: z.int().min(1).max(limits.KEEP_COUNT_MAX).optional().describe('So many good ones a member always stay'),
     keepDays: z.number().min(0).max(limits.KEEP_DAYS_MAX).optional().describe('Others stay so long, if there is room'),
     maxBytesPerSec: bytesPerSec.nullable().optional().describe('Of reading, for backups and verifications'),
+    compress: z.enum(['none', 'zstd']).optional().describe('How new ones are packed'),
     verifyEveryHours: z.number().min(1).max(limits.VERIFY_HOURS_MAX).optional(),
     archive: z
       .strictObject({
@@ -34,6 +35,7 @@ export const policyView = z.object({
   keepCount: z.number(),
   keepDays: z.number(),
   maxBytesPerSec: z.number().nullable(),
+  compress: z.enum(['none', 'zstd']),
   verifyEveryHours: z.number(),
   archive: z.object({ keepHours: z.number(), maxShare: z.number() }),
   isDefault: z.boolean(),

@@ -180,7 +180,7 @@ export const commandSchema = z.discriminatedUnion('kind', [
     maxBytesPerSec: z.number().int().min(1024).nullable(),
   }),
   /** Long: full backup into the backup volume. Answered at once; progress and result in Status.work. */
-  command('backup', { backupId: z.string(), maxBytesPerSec }),
+  command('backup', { backupId: z.string(), maxBytesPerSec, compress: z.enum(['none', 'zstd']).nullish() }),
   /** Long: compare, start and read a sealed backup, which stays as it is. The result stands in Status.backups. */
   command('verify', { backupId: z.string(), maxBytesPerSec }),
   /** A backup that is there no more is done too. Refused with BUSY while long work runs. */
@@ -321,7 +321,10 @@ export const statusSchema = z.object({
     z.object({
       id: z.string(),
       gtidSet: z.string(),
+      /** Of its plain data. */
       bytes: z.number(),
+      /** What it takes on the volume; absent: the same. */
+      storedBytes: z.number().optional(),
       startedAt: z.number(),
       endedAt: z.number(),
       /** When it was last started and read whole; null: never. */

@@ -198,6 +198,7 @@ export const backupPolicy: Verb = {
     'keep-count': { type: 'string' },
     'keep-days': { type: 'string' },
     'max-mb-per-second': { type: 'string' },
+    compress: { type: 'string' },
     'verify-hours': { type: 'string' },
     'archive-hours': { type: 'string' },
     'archive-share': { type: 'string' },
@@ -210,6 +211,7 @@ export const backupPolicy: Verb = {
     '--keep-count N': 'so many of the newest good ones of a member always stay',
     '--keep-days N': 'the others stay so long, unless a new one needs their room',
     '--max-mb-per-second N': 'of reading; none: as fast as it can',
+    '--compress none|zstd': 'how new ones are packed; those that are there stay as they are',
     '--verify-hours N': 'each backup is started and read again after so long',
     '--archive-hours N': 'binary logs are kept so long',
     '--archive-share PERCENT': 'of the backup volume, for binary logs at most',
@@ -253,7 +255,7 @@ function policyChanges(options: Options): Record<string, unknown> {
   const given = (part: Record<string, unknown>) =>
     Object.fromEntries(Object.entries(part).filter(([, value]) => value !== undefined));
   return {
-    ...given({ timeZone: options.text('time-zone'), members, ...numbers }),
+    ...given({ timeZone: options.text('time-zone'), compress: options.text('compress'), members, ...numbers }),
     ...(schedule === undefined ? {} : { schedule: schedule === 'none' ? null : schedule }),
     ...(rate === undefined ? {} : { maxBytesPerSec: rate === 'none' ? null : toBytes(options) }),
     ...(Object.keys(given(archive)).length > 0 ? { archive: given(archive) } : {}),
@@ -271,6 +273,7 @@ function policyText(view: PolicyView): string {
     ['members', view.members],
     ['kept', `the newest ${view.keepCount}; others for ${view.keepDays} days while there is room`],
     ['rate', rate],
+    ['compression', view.compress],
     ['verified', `every ${view.verifyEveryHours} hours`],
     [
       'binary logs',

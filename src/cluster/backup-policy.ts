@@ -14,6 +14,8 @@ export interface BackupPolicy {
   readonly keepDays: number;
   /** Of what a backup or verification reads; null: as fast as it can. */
   readonly maxBytesPerSec: number | null;
+  /** How new ones are packed; those that are there stay as they are. */
+  readonly compress: 'none' | 'zstd';
   /** Each backup is verified after it was made, and again when that is older. */
   readonly verifyEveryHours: number;
   readonly archive: {
@@ -31,6 +33,7 @@ export const backupPolicyDefault: BackupPolicy = {
   keepCount: 2,
   keepDays: 7,
   maxBytesPerSec: null,
+  compress: 'none',
   verifyEveryHours: 168,
   archive: { keepHours: 168, maxShare: 0.3 },
 };

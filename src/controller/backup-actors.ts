@@ -89,11 +89,11 @@ async function copy(context: Context, { input, signal }: Args): Promise<void> {
     }
     // What is to make room goes first.
     if (view.kept.some(({ ordinal, state }) => ordinal === backup.ordinal && state === 'removing')) return undefined;
-    const { maxBytesPerSec } = view.cluster.backupPolicy;
+    const { maxBytesPerSec, compress } = view.cluster.backupPolicy;
     try {
       await context.executors.send(
         self.launch.taskId,
-        { kind: 'backup', backupId: backup.id, maxBytesPerSec },
+        { kind: 'backup', backupId: backup.id, maxBytesPerSec, compress },
         { epoch: view.cluster.epoch, timeoutMs: 10_000, signal, id: commandId },
       );
     } catch (error) {

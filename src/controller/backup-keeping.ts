@@ -81,9 +81,13 @@ export function keptOf(view: ClusterView, ordinal: number): KeptBackup[] {
     ...view.verifications.flatMap(({ state, backupId }) => (state === 'open' ? [backupId] : [])),
     ...(view.restore ? [view.restore.origin.backup.id, view.restore.safetyBackupId] : []),
   ]);
+  // A packed one makes room for less than its data is; only its volume knows how much.
+  const { status } = view.members.find((member) => member.ordinal === ordinal) ?? {};
+  const stored = new Map(status?.backups.map(({ id, storedBytes }) => [id, storedBytes]));
   return view.kept
     .filter((row) => row.ordinal === ordinal && row.state === 'complete')
-    .map((row) => ({ ...toKept(row), isInUse: inUse.has(row.id) }));
+    .map(toKept)
+    .map((kept) => ({ ...kept, bytes: stored.get(kept.id) ?? kept.bytes, isInUse: inUse.has(kept.id) }));
 }
 
 async function removeExpired(context: Context, view: ClusterView): Promise<void> {

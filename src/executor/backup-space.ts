@@ -16,15 +16,39 @@ const isLog = (name: string) => /^(binlog|relay)[.-]/.test(name);
 
 /**
  * Bytes that a backup may take. Throws BACKUP_NO_SPACE with the numbers when what it needs (the data directory's bytes
- * now, without logs) does not fit. `partial` is what an earlier try left: it goes first, so it counts as room.
+ * now, without logs) does not fit. `partial` is what an earlier try left: it goes first, so it counts as room. One that
+ * is packed needs room for its largest file twice.
  */
-export async function requireRoom(context: MemberContext, volume: Volume, partial: string): Promise<number> {
-  const neededBytes = Math.ceil((await measureData(context.paths.dataDir)) * GROWTH);
+export async function requireRoom(
+  { paths }: MemberContext,
+  volume: Volume,
+  { partial, isPacked }: { readonly partial: string; readonly isPacked: boolean },
+): Promise<number> {
+  const twice = isPacked ? await measureLargest(paths.dataDir) : 0;
+  const neededBytes = Math.ceil(((await measureData(paths.dataDir)) + twice) * GROWTH);
   const { totalBytes, freeBytes } = await measureFree(volume);
   const reserveBytes = Math.max(RESERVE_MIN_BYTES, Math.ceil(totalBytes * RESERVE_SHARE));
   const roomBytes = Math.max(0, freeBytes + (await measureDirectory(partial)) - reserveBytes);
   if (neededBytes > roomBytes) throw noSpace({ neededBytes, roomBytes, freeBytes, reserveBytes, totalBytes });
-  return roomBytes;
+  return roomBytes - twice;
+}
+
+async function measureLargest(dataDir: string): Promise<number> {
+  const entries = await readdir(dataDir, { recursive: true, withFileTypes: true });
+  let largest = 0;
+  for (const entry of entries) {
+    if (entry.isFile() && !isLog(entry.name))
+      largest = Math.max(largest, await sizeOnDisk(join(entry.parentPath, entry.name)));
+  }
+  return largest;
+}
+
+/** Throws BACKUP_NO_SPACE when so many bytes do not fit beside the reserve. */
+export async function requireScratch(volume: Volume, neededBytes: number): Promise<void> {
+  const { totalBytes, freeBytes } = await measureFree(volume);
+  const reserveBytes = Math.max(RESERVE_MIN_BYTES, Math.ceil(totalBytes * RESERVE_SHARE));
+  const roomBytes = Math.max(0, freeBytes - reserveBytes);
+  if (neededBytes > roomBytes) throw noSpace({ neededBytes, roomBytes, freeBytes, reserveBytes, totalBytes });
 }
 
 /** The refusal, with all numbers in `facts`. */
@@ -36,7 +60,7 @@ export function noSpace(facts: {
   readonly totalBytes?: number;
 }): Refusal {
   const toMb = (bytes: number) => `${Math.ceil(bytes / MIB)} MB`;
-  const message = `a full backup needs ${toMb(facts.neededBytes)}, there is room for ${toMb(facts.roomBytes)}`;
+  const message = `it needs ${toMb(facts.neededBytes)}, there is room for ${toMb(facts.roomBytes)}`;
   return new Refusal('BACKUP_NO_SPACE', message, facts);
 }
 

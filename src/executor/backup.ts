@@ -18,9 +18,10 @@ import { copyArgs } from './copy-instance.ts';
 import { isMissing, renameDurable, syncTree } from './durable.ts';
 import { openSession, startInstance } from './instance.ts';
 import { beginWork, endVerification, requireIdle, tellDone, type WorkHandle } from './long-work.ts';
-import { dataOf, findManifest, hashFiles, listBackups, placeOf, writeManifest } from './manifest.ts';
+import { type BackupFiles, dataOf, findManifest, hashFiles, listBackups, placeOf, writeManifest } from './manifest.ts';
 import { type BackupEntry, type MemberContext, requireInstance, requireVolumes } from './member-context.ts';
 import { lowerPriority } from './pace.ts';
+import { packFiles } from './packing.ts';
 import { createThrottle } from './throttle.ts';
 import type { Volume } from './volumes.ts';
 
@@ -48,8 +49,15 @@ export async function backup(
     const message = `CLONE would leave these tables empty: ${emptied.join(', ')}`;
     throw new Refusal('BACKUP_ENGINE', message, { tables: emptied });
   }
-  const roomBytes = await requireRoom(context, volume, place.partial);
-  const options = { volume, id: command.backupId, roomBytes, bytesPerSec: command.maxBytesPerSec ?? null };
+  const isPacked = command.compress === 'zstd';
+  const roomBytes = await requireRoom(context, volume, { partial: place.partial, isPacked });
+  const options = {
+    isPacked,
+    volume,
+    id: command.backupId,
+    roomBytes,
+    bytesPerSec: command.maxBytesPerSec ?? null,
+  };
   return beginWork(context, what, (work) => takeBackup(context, options, work));
 }
 
@@ -87,6 +95,7 @@ interface TakeOptions {
   /** The volume is never filled: past this the backup gives up. */
   readonly roomBytes: number;
   readonly bytesPerSec: number | null;
+  readonly isPacked: boolean;
 }
 
 async function takeBackup(context: MemberContext, options: TakeOptions, work: WorkHandle): Promise<void> {
@@ -105,7 +114,9 @@ async function takeBackup(context: MemberContext, options: TakeOptions, work: Wo
     const gtidSet = await learnGtidSet(context, volume, dataOf(partial), work.signal);
     work.step('hashing');
     await removeLeftOut(dataOf(partial));
-    const files = await hashCopy(context, dataOf(partial), { copiedBytes, bytesPerSec: options.bytesPerSec }, work);
+    const plain = await hashCopy(context, dataOf(partial), { ...options, copiedBytes }, work);
+    if (options.isPacked) work.step('packing');
+    const files = options.isPacked ? await packCopy(context, partial, plain, { ...options, work }) : plain;
     work.step('sealing');
     const { installation, cluster, clusterName, ordinal } = plan;
     const { incarnation, serverUuid } = marker;
@@ -130,11 +141,12 @@ export async function refreshBackups(context: MemberContext, volume: Volume): Pr
   const entries: BackupEntry[] = [];
   for (const manifest of await listBackups(volume)) {
     if (manifest.installation !== installation || manifest.cluster !== cluster) continue;
-    const { id, gtidSet, bytes, startedAt, endedAt } = manifest;
+    const { id, gtidSet, bytes, startedAt, endedAt, packed } = manifest;
+    const storedBytes = packed?.bytes ?? bytes;
     const { verified, bad } = await readMarks(placeOf(volume, id).final);
     const reason = context.badBackups.get(id) ?? bad?.message ?? null;
     const marks = { verifiedAt: verified?.at ?? null, durationMs: verified?.durationMs ?? null };
-    entries.push({ id, gtidSet, bytes, startedAt, endedAt, ...marks, isBad: reason !== null, reason });
+    entries.push({ id, gtidSet, bytes, storedBytes, startedAt, endedAt, ...marks, isBad: reason !== null, reason });
   }
   context.backups = entries;
   context.areBackupsKnown = true;
@@ -176,21 +188,38 @@ async function copyInstance(
   }
 }
 
-/** The second half of the work: every file is read once more. */
+/** The second part of the work: every file is read once more. A third one packs them. */
 async function hashCopy(
   context: MemberContext,
   dataDir: string,
-  { copiedBytes, bytesPerSec }: { readonly copiedBytes: number; readonly bytesPerSec: number | null },
+  { copiedBytes, bytesPerSec, isPacked }: TakeOptions & { readonly copiedBytes: number },
   work: WorkHandle,
 ) {
   const throttle = createThrottle(context.clock, bytesPerSec);
   let done = 0;
   const onChunk = async (bytes: number) => {
     done += bytes;
-    work.progress(copiedBytes + done, copiedBytes + Math.max(copiedBytes, done));
+    work.progress(copiedBytes + done, copiedBytes + Math.max(copiedBytes, done) * (isPacked ? 2 : 1));
     await throttle.take(bytes, work.signal);
   };
   return hashFiles(dataDir, { signal: work.signal, onChunk });
+}
+
+async function packCopy(
+  { clock }: MemberContext,
+  directory: string,
+  files: BackupFiles,
+  { bytesPerSec, work }: TakeOptions & { readonly work: WorkHandle },
+): Promise<BackupFiles> {
+  const throttle = createThrottle(clock, bytesPerSec);
+  const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
+  let done = 0;
+  const onChunk = async (bytes: number) => {
+    done += bytes;
+    work.progress(total * 2 + done, total * 3);
+    await throttle.take(bytes, work.signal);
+  };
+  return packFiles({ directory, files, signal: work.signal, onChunk });
 }
 
 /**

@@ -6,7 +6,8 @@ import { dirname, join } from 'node:path';
 import { Refusal } from '../errors.ts';
 import { syncDirectory } from './durable.ts';
 import type { WorkHandle } from './long-work.ts';
-import { dataOf, hashFile, type Manifest, makeDirectories, readFiles } from './manifest.ts';
+import { type BackupFiles, dataOf, hashFile, type Manifest, makeDirectories, readFiles } from './manifest.ts';
+import { copyUnpacked } from './packing.ts';
 import { readThrough } from './read-through.ts';
 
 /** Fills `target`, which must not exist, with the backup's data; on disk when it returns. Throws BACKUP_DAMAGED. */
@@ -25,15 +26,37 @@ export async function copyBackup(options: {
     const to = join(target, file.path);
     await mkdir(dirname(to), { recursive: true, mode: 0o750 });
     for (let at = dirname(to); at !== target; at = dirname(at)) directories.add(at);
-    const copied = await copyChecked(join(dataOf(directory), file.path), to, work.signal);
-    if (copied.sha256 !== file.sha256 || copied.bytes !== file.bytes) {
-      throw new Refusal('BACKUP_DAMAGED', `${file.path} of backup ${manifest.id} does not match its checksum`);
+    if (manifest.packed) await writeUnpacked({ directory, file, to, signal: work.signal });
+    else {
+      const copied = await copyChecked(join(dataOf(directory), file.path), to, work.signal);
+      if (copied.sha256 !== file.sha256 || copied.bytes !== file.bytes) {
+        throw new Refusal('BACKUP_DAMAGED', `${file.path} of backup ${manifest.id} does not match its checksum`);
+      }
     }
     done += file.bytes;
     work.progress(done, manifest.bytes);
   }
   for (const each of [...directories].sort().reverse()) await syncDirectory(each);
   await syncDirectory(dirname(target));
+}
+
+/** A file of a packed backup, plain, on disk when it returns. Throws BACKUP_DAMAGED. */
+export async function writeUnpacked(options: {
+  /** Of the backup. */
+  readonly directory: string;
+  readonly file: BackupFiles[number];
+  readonly to: string;
+  readonly signal: AbortSignal;
+  onChunk?(bytes: number): Promise<void>;
+}): Promise<void> {
+  const { to, onChunk } = options;
+  await using target = await open(to, 'wx', 0o640);
+  const take = async (chunk: Buffer) => {
+    await target.writeFile(chunk);
+    await onChunk?.(chunk.length);
+  };
+  await copyUnpacked({ ...options, take });
+  await target.sync();
 }
 
 /** By reflink where the file system can (then only read to be checked), else read once for both copy and check. */

@@ -15,6 +15,7 @@ import { errors, Refusal } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { isMissing } from './durable.ts';
 import { dataOf, findManifest, placeOf } from './manifest.ts';
+import { packedName, packedOf, unpack } from './packing.ts';
 import { archiveOf, listSegments, segmentName, segmentUuid } from './segments.ts';
 import type { Share } from './shares.ts';
 import type { Throttle } from './throttle.ts';
@@ -55,15 +56,11 @@ export function createTransferServer(deps: {
           sendJson(response, 200, { version: 1, segments });
           return;
         }
-        await using file = await openBelow(await placeOfFile(volume, asked));
-        await sendFile({
-          file,
-          from: readFrom(request),
-          response,
-          throttle: share.throttle,
-          clock,
-          ended: ended.signal,
-        });
+        const place = await placeOfFile(volume, asked);
+        await using file = await openBelow(place);
+        const { throttle } = share;
+        const sending = { file, from: readFrom(request), response, throttle, clock, ended: ended.signal };
+        await (place.packed ? sendUnpacked(place.packed, sending) : sendFile(sending));
       } catch (error) {
         if (ended.signal.aborted) return;
         if (!(error instanceof Refusal)) log.warn({ err: error, url: request.url }, 'a transfer failed');
@@ -112,6 +109,8 @@ const unknown = () => new Refusal('NOT_FOUND', 'there is no such path');
 interface Below {
   readonly root: string;
   readonly path: string;
+  /** It is sent as what comes out of it. */
+  readonly packed?: { readonly directory: string; readonly path: string };
 }
 
 async function placeOfFile(volume: Volume, asked: Exclude<Asked, { kind: 'archive' }>): Promise<Below> {
@@ -126,6 +125,10 @@ async function placeOfFile(volume: Volume, asked: Exclude<Asked, { kind: 'archiv
   if (asked.kind !== 'data') return { root: final, path: join(final, `${asked.kind}.json`) };
   if (asked.path.includes('\0') || asked.path.split('/').some((part) => part === '' || part === '.' || part === '..')) {
     throw new Refusal('BAD_REQUEST', 'the path is not that of a file of a backup');
+  }
+  if (manifest.packed) {
+    const packed = { directory: final, path: asked.path };
+    return { root: packedOf(final), path: join(packedOf(final), packedName(asked.path)), packed };
   }
   return { root: dataOf(final), path: join(dataOf(final), asked.path) };
 }
@@ -179,6 +182,24 @@ async function sendFile({ file, from, response, throttle, clock, ended }: Sendin
     if (bytesRead === 0) return void response.destroy();
     await write(response, piece.subarray(0, bytesRead), clock);
     at += bytesRead;
+  }
+  response.end();
+}
+
+/** Without a length: the recipient knows it. What lies before the offset is unpacked and left out. */
+async function sendUnpacked(
+  { directory, path }: NonNullable<Below['packed']>,
+  { from, response, throttle, clock, ended }: Sending,
+): Promise<void> {
+  response.writeHead(from === 0 ? 200 : 206, { 'content-type': 'application/octet-stream' });
+  response.flushHeaders();
+  const most = throttle.portion(PIECE_BYTES);
+  for await (const chunk of unpack(directory, path, { from, signal: ended })) {
+    for (let at = 0; at < chunk.length; at += most) {
+      const piece = chunk.subarray(at, at + most);
+      await throttle.take(piece.length, ended);
+      await write(response, piece, clock);
+    }
   }
   response.end();
 }

@@ -16,6 +16,8 @@ import type { Session } from '../mysql/connection.ts';
 import { readGtids, subtractGtids } from '../mysql/gtid.ts';
 import { refreshBackups } from './backup.ts';
 import { type Checksums, markBad, markVerified, readChecksums, writeChecksums } from './backup-marks.ts';
+import { requireScratch } from './backup-space.ts';
+import { writeUnpacked } from './copy-backup.ts';
 import { copyArgs } from './copy-instance.ts';
 import { openSession, type RunningInstance, startInstance } from './instance.ts';
 import { beginWork, requireIdle, type WorkHandle } from './long-work.ts';
@@ -32,6 +34,7 @@ import {
 import { type MemberContext, requireVolumes } from './member-context.ts';
 import { describeExit, type MysqldProcess } from './mysqld-process.ts';
 import { lowerPriority, paceProcess } from './pace.ts';
+import { packedName, packedOf } from './packing.ts';
 import { createThrottle, type Throttle } from './throttle.ts';
 import type { Volume } from './volumes.ts';
 
@@ -102,8 +105,10 @@ async function verifyBackup(context: MemberContext, options: Options): Promise<v
   await requireSameNames(directory, manifest, files);
   const throttle = createThrottle(context.clock, bytesPerSec);
   const before = await compareFiles({ directory, manifest, files, throttle, work });
-  work.step('starting');
-  await linkFiles({ directory, manifest, files, view });
+  if (manifest.packed) await requireScratch(options.volume, manifest.bytes);
+  work.step(manifest.packed ? 'unpacking' : 'starting');
+  await fillView({ directory, manifest, files, view, throttle, work });
+  if (manifest.packed) work.step('starting');
   const read = await readInstance(context, manifest, options);
   work.step('comparing');
   const after = await readStamps(directory, files);
@@ -125,14 +130,14 @@ async function getManifest(context: MemberContext, directory: string): Promise<M
 }
 
 async function requireSameNames(directory: string, manifest: Manifest, files: BackupFiles): Promise<void> {
-  const dataDir = dataOf(directory);
+  const dataDir = manifest.packed ? packedOf(directory) : dataOf(directory);
   const entries = await readdir(dataDir, { recursive: true, withFileTypes: true }).catch(() => []);
   const found = new Set(
     entries
       .filter((entry) => !entry.isDirectory())
       .map((entry) => relative(dataDir, join(entry.parentPath, entry.name))),
   );
-  const expected = new Set(files.map(({ path }) => path));
+  const expected = new Set(files.map((file) => (file.packed ? packedName(file.path) : file.path)));
   const missing = [...expected].filter((path) => !found.has(path));
   const extra = [...found].filter((path) => !expected.has(path));
   if (missing.length > 0) throw new Refusal('BACKUP_DAMAGED', `files are missing: ${namesOf(missing)}`);
@@ -154,42 +159,45 @@ async function compareFiles({ directory, manifest, files, throttle, work }: Comp
   const stamps = await readStamps(directory, files);
   let done = 0;
   for (const file of files) {
-    const found = await hashFile(join(dataOf(directory), file.path), work.signal, async (bytes) => {
+    const stored = file.packed ?? file;
+    const found = await hashFile(storedAt(directory, file), work.signal, async (bytes) => {
       done += bytes;
       work.progress(done, manifest.bytes * 2);
       await throttle.take(bytes, work.signal);
     });
-    if (found.bytes !== file.bytes) {
-      throw new Refusal('BACKUP_DAMAGED', `${file.path} has ${found.bytes} bytes, not ${file.bytes}`);
+    if (found.bytes !== stored.bytes) {
+      throw new Refusal('BACKUP_DAMAGED', `${file.path} has ${found.bytes} bytes, not ${stored.bytes}`);
     }
-    if (found.sha256 !== file.sha256) throw new Refusal('BACKUP_DAMAGED', `${file.path} does not match its checksum`);
+    if (found.sha256 !== stored.sha256) throw new Refusal('BACKUP_DAMAGED', `${file.path} does not match its checksum`);
   }
   return stamps;
 }
 
+const storedAt = (directory: string, { path, packed }: BackupFiles[number]) =>
+  packed ? join(packedOf(directory), packedName(path)) : join(dataOf(directory), path);
+
 /** Any write moves the time: what the kernel says of each file, without reading it. */
 async function readStamps(directory: string, files: BackupFiles): Promise<string[]> {
   const stamps: string[] = [];
-  for (const { path } of files) {
-    const found = await stat(join(dataOf(directory), path), { bigint: true }).catch(() => null);
+  for (const file of files) {
+    const found = await stat(storedAt(directory, file), { bigint: true }).catch(() => null);
     stamps.push(found ? `${found.ino} ${found.size} ${found.mtimeNs}` : 'missing');
   }
   return stamps;
 }
 
-async function linkFiles(options: {
-  readonly directory: string;
-  readonly manifest: Manifest;
-  readonly files: BackupFiles;
-  readonly view: string;
-}): Promise<void> {
-  const { directory, manifest, files, view } = options;
+/** By hard links; what is packed is written there plain, and checked. */
+async function fillView(options: Compare & { readonly view: string }): Promise<void> {
+  const { directory, manifest, files, view, work, throttle } = options;
+  const { signal } = work;
+  const onChunk = (bytes: number) => throttle.take(bytes, signal);
   await mkdir(join(view, 'tmp'), { recursive: true, mode: 0o700 });
   await makeDirectories(join(view, 'data'), manifest);
-  for (const { path } of files) {
-    const to = join(view, 'data', path);
+  for (const file of files) {
+    const to = join(view, 'data', file.path);
     await mkdir(dirname(to), { recursive: true, mode: 0o750 });
-    await link(join(dataOf(directory), path), to);
+    if (file.packed) await writeUnpacked({ directory, file, to, signal, onChunk });
+    else await link(storedAt(directory, file), to);
   }
 }
 

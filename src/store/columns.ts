@@ -36,6 +36,7 @@ export const backupPolicyColumn: z.ZodType<BackupPolicy> = z.object({
   keepCount: z.int(),
   keepDays: z.number(),
   maxBytesPerSec: z.number().nullable(),
+  compress: z.enum(['none', 'zstd']).default('none'),
   verifyEveryHours: z.number(),
   archive: z.object({ keepHours: z.number(), maxShare: z.number() }),
 });

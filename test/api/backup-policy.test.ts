@@ -37,13 +37,14 @@ test('the default policy is shown with its next run, and changed field by field'
   const changed = await world.app.inject({
     method: 'PUT',
     url,
-    payload: { schedule: '30 1 * * 0', timeZone: 'Europe/Berlin', archive: { maxShare: 0.5 } },
+    payload: { schedule: '30 1 * * 0', timeZone: 'Europe/Berlin', compress: 'zstd', archive: { maxShare: 0.5 } },
   });
 
   expect(changed.json()).toMatchObject({
     schedule: '30 1 * * 0',
     timeZone: 'Europe/Berlin',
     keepCount: 2,
+    compress: 'zstd',
     archive: { keepHours: 168, maxShare: 0.5 },
     isDefault: false,
   });

@@ -13,6 +13,7 @@ import { type Clock, realClock } from '../../src/clock.ts';
 import { startControlServer } from '../../src/executor/control-server.ts';
 import { downloadFile } from '../../src/executor/download.ts';
 import { hashFiles, writeManifest } from '../../src/executor/manifest.ts';
+import { packFiles } from '../../src/executor/packing.ts';
 import { createShares, type Shares } from '../../src/executor/shares.ts';
 import { createTransferServer } from '../../src/executor/transfer-server.ts';
 import type { Volume } from '../../src/executor/volumes.ts';
@@ -70,13 +71,15 @@ afterEach(async () => {
   rmSync(root, { recursive: true, force: true });
 });
 
-async function makeBackup(id: string): Promise<void> {
+async function makeBackup(id: string, isPacked = false): Promise<void> {
   const directory = join(volume.path, 'backups', id);
   mkdirSync(join(directory, 'data', 'shop'), { recursive: true });
   writeFileSync(join(directory, 'data', 'big'), big);
   writeFileSync(join(directory, 'data', 'shop', 'a@0024 b.ibd'), 'small');
   writeFileSync(join(directory, 'data', 'empty'), '');
-  const files = await hashFiles(join(directory, 'data'), { signal, progress: () => {} });
+  const plain = await hashFiles(join(directory, 'data'), { signal, progress: () => {} });
+  const onChunk = async () => {};
+  const files = isPacked ? await packFiles({ directory, files: plain, signal, onChunk }) : plain;
   const about = { id, installation: 'i', cluster: 'c', clusterName: 'orders', ordinal: 0, epoch: 1 };
   const rest = { incarnation: 'n', serverUuid: 's', mysqlVersion: '9.7.4', gtidSet: '', startedAt: 1, endedAt: 2 };
   await writeManifest(directory, { ...about, ...rest }, files);
@@ -125,6 +128,20 @@ test('a download goes on where the connection broke', async () => {
   expect(sha256(readFileSync(join(root, 'target')))).toBe(sha256(big));
   expect(told).toBe(big.length);
   expect(breaking.count()).toBeGreaterThan(5);
+});
+
+test('files of a packed backup come as they were before, also over connections that break', async () => {
+  await makeBackup('packed', true);
+  const breaking = await startBreakingProxy(400_000);
+  const client = createClient({ port: breaking.port });
+
+  await download(client, { path: transferPaths.data('packed', 'big') });
+
+  expect(sha256(readFileSync(join(root, 'target')))).toBe(sha256(big));
+  expect(breaking.count()).toBeGreaterThan(5);
+  expect(await readAll(client, transferPaths.data('packed', 'shop/a@0024 b.ibd'))).toBe('small');
+  expect(await readAll(client, transferPaths.data('packed', 'empty'))).toBe('');
+  await expect(readAll(client, transferPaths.data('packed', 'none'))).rejects.toMatchObject({ code: 'NOT_FOUND' });
 });
 
 /** Breaks each connection after so many bytes from the donor. */
