@@ -178,6 +178,18 @@ export const commandSchema = z.discriminatedUnion('kind', [
       .max(7 * 24 * 3600_000),
     /** Of all streams of this token together; null: as fast as it goes. */
     maxBytesPerSec: z.number().int().min(1024).nullable(),
+    /** Begin a new binary log first: what the open one holds is closed, and can be fetched as a whole. */
+    closeLog: z.boolean().optional(),
+  }),
+  /**
+   * In the background: fetch closed logs that hold `gtidSet` from a donor's archive into this one. Progress and result in
+   * Status.archive.refill. Refused with BUSY while long work or another refill runs; long work that begins ends it.
+   */
+  command('refillArchive', {
+    donor: donorSchema,
+    gtidSet: z.string(),
+    /** The archive takes no more than this part of the backup volume. */
+    shareMax: z.number().min(0).max(1),
   }),
   /** Long: full backup into the backup volume. Answered at once; progress and result in Status.work. */
   command('backup', { backupId: z.string(), maxBytesPerSec, compress: z.enum(['none', 'zstd']).nullish() }),
@@ -358,6 +370,22 @@ export const statusSchema = z.object({
       archivedAt: z.number().nullable(),
       /** Why it does not go on; it is tried again. */
       error: z.object({ code: z.string(), message: z.string() }).nullable(),
+      /** The last `refillArchive`; null: none in this launch; absent: it does not know that command. */
+      refill: z
+        .object({
+          commandId: z.string(),
+          /** Ordinal. */
+          donor: z.number().int(),
+          doneBytes: z.number(),
+          /** Null while it is not known. */
+          totalBytes: z.number().nullable(),
+          /** Logs that were added. */
+          segments: z.number().int(),
+          outcome: z.enum(['running', 'done', 'failed']),
+          code: z.string().nullable(),
+          message: z.string().nullable(),
+        })
+        .nullish(),
     })
     .nullish(),
   /** Binary logs of the data volume. */

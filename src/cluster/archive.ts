@@ -91,7 +91,8 @@ export function findSpans(segments: readonly LogSegment[]): ArchiveSpan[] {
   return spans;
 }
 
-function bySequence(a: LogSegment, b: LogSegment): number {
+/** In order of server_uuid and number. */
+export function bySequence(a: LogSegment, b: LogSegment): number {
   if (a.serverUuid !== b.serverUuid) return a.serverUuid < b.serverUuid ? -1 : 1;
   return numberOf(a.name) - numberOf(b.name);
 }

@@ -104,7 +104,7 @@ export function createArchives(context: Pick<Context, 'clock' | 'executors' | 'l
 
   /** Not waited for: the next one comes soon, and this one may be lost. */
   function send(view: ClusterView, executedByAll: string | null, policy: ArchivePolicy): void {
-    const backups = view.members.flatMap(({ status }) => status?.backups.map(({ gtidSet }) => gtidSet) ?? []);
+    const backups = goodBackupsOf(view).map(({ gtidSet }) => gtidSet);
     for (const { launch, isConnected, status } of view.members) {
       if (!launch || !isConnected || status?.instance !== 'running' || status.logs === undefined) continue;
       const body = { kind: 'keepLogs', executedByAll, backups: [...new Set(backups)].slice(-1000), policy } as const;
@@ -165,8 +165,7 @@ function findWindow(
   memory.acknowledged = acknowledgedOf(view) || memory.acknowledged;
   const { acknowledged } = memory;
   const present = parseGtidSet(acknowledged);
-  const backups = view.members
-    .flatMap(({ status }) => status?.backups ?? [])
+  const backups = goodBackupsOf(view)
     // One of a history that a restore left leads to no state of the present one.
     .filter(({ gtidSet }) => acknowledged === '' || isGtidSubset(parseGtidSet(gtidSet), present))
     .toSorted((one, other) => one.endedAt - other.endedAt);
@@ -191,6 +190,16 @@ function findWindow(
     ...{ rpoMs, missing, gap: oldest.gap, gapSince: memory.gapSince },
     members: view.members.map((member) => tellMember(member, writtenOff)),
   };
+}
+
+export type HeldBackup = Status['backups'][number] & { readonly ordinal: number };
+
+/** From which a restore may begin: those that the volumes tell, but for what they or the rows call bad. */
+export function goodBackupsOf({ members, kept }: Pick<ClusterView, 'members' | 'kept'>): HeldBackup[] {
+  const bad = new Set(kept.flatMap(({ id, badReason }) => (badReason === null ? [] : [id])));
+  return members
+    .flatMap(({ ordinal, status }) => status?.backups.map((backup) => ({ ...backup, ordinal })) ?? [])
+    .filter(({ id, isBad }) => !isBad && !bad.has(id));
 }
 
 /** What the primary has executed was acknowledged, or will be: it had to be before it was visible. */

@@ -23,6 +23,7 @@ import {
 import { judge } from './judge.ts';
 import { provideMember } from './member-actors.ts';
 import { provideRebuild } from './rebuild-actors.ts';
+import { createRefills } from './refilling.ts';
 import { provideRestore } from './restore-actors.ts';
 import { provideRemoval, provideVerify } from './verify-actors.ts';
 import { stepVoters } from './voter-actor.ts';
@@ -44,6 +45,7 @@ export interface ClusterLoop {
 export function startLoop(context: Context, clusterId: string, onView: (view: ClusterView) => void): ClusterLoop {
   const machines = new Map<string, AnyActorRef>();
   const keeper = createBackupKeeper(context);
+  const refills = createRefills(context);
   const logics = {
     member: provideMember(context),
     failover: provideFailover(context),
@@ -112,6 +114,7 @@ export function startLoop(context: Context, clusterId: string, onView: (view: Cl
     if (await openNeededFailover(context, view)) return wake();
     if (await stepVoters(context, view)) wake();
     await keeper.look(view);
+    await refills.look(view);
   }
 
   /** Machines that wait learn at once that a person changed their mind. */

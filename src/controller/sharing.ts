@@ -10,6 +10,8 @@ export interface ShareOptions {
   readonly expiresInMs: number;
   /** Of all streams together; null: as fast as it goes. */
   readonly maxBytesPerSec: number | null;
+  /** Begin a new binary log first, so that all that is written by now can be fetched in closed ones. */
+  readonly closeLog?: boolean;
 }
 
 /** Where the member's executor listens, and what opens it. Refusals: NOT_FOUND, MEMBER_NOT_READY (it is not reached). */

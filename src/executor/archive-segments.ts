@@ -4,23 +4,24 @@
  * member writes into another one. What has another name is not ours and is left alone.
  */
 import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { lstat, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
 import type { Segment } from '../channel/transfer.ts';
-import { IN_USE_FLAG, IN_USE_OFFSET, walkBinaryLog } from '../mysql/binlog-events.ts';
+import { createBinlogWalker, IN_USE_FLAG, IN_USE_OFFSET, walkBinaryLog } from '../mysql/binlog-events.ts';
 import { isMissing, readIfThere, syncDirectory, writeDurable } from './durable.ts';
-import { archiveOf as archivePath, segmentName } from './segments.ts';
 import type { Volume } from './volumes.ts';
 
 const SIDECAR_VERSION = 1;
-const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+export const segmentName = /^binlog\.\d{6,10}$/;
+export const segmentUuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 /** The first event of a log stands in it: server id, time, version. Two logs never have the same. */
 const IDENTITY_BYTES = 120;
 
 const sidecarSchema = z.object({
   version: z.literal(SIDECAR_VERSION),
-  serverUuid: z.string().regex(uuidPattern),
+  serverUuid: z.string().regex(segmentUuid),
   name: z.string().regex(segmentName),
   ordinal: z.number().int(),
   incarnation: z.string(),
@@ -37,7 +38,7 @@ const sidecarSchema = z.object({
 export type Sidecar = z.infer<typeof sidecarSchema>;
 export type SegmentId = Pick<Segment, 'serverUuid' | 'name'>;
 
-const archiveOf = (volume: Volume): string => archivePath(volume.path);
+export const archiveOf = (volume: Volume): string => join(volume.path, 'archive');
 
 export function pathOf(volume: Volume, { serverUuid, name }: SegmentId): string {
   return join(archiveOf(volume), serverUuid, name);
@@ -49,7 +50,7 @@ export async function listArchives(volume: Volume): Promise<string[]> {
     if (isMissing(error)) return [];
     throw error;
   });
-  return entries.filter((entry) => entry.isDirectory() && uuidPattern.test(entry.name)).map(({ name }) => name);
+  return entries.filter((entry) => entry.isDirectory() && segmentUuid.test(entry.name)).map(({ name }) => name);
 }
 
 export interface ArchivedFile {
@@ -66,10 +67,59 @@ export async function listFiles(volume: Volume): Promise<ArchivedFile[]> {
   for (const serverUuid of (await listArchives(volume)).sort()) {
     const names = (await readdir(join(archiveOf(volume), serverUuid))).filter((name) => segmentName.test(name));
     for (const name of names.sort(byNumber)) {
-      const stat = await lstat(pathOf(volume, { serverUuid, name }));
-      if (!stat.isFile()) continue;
+      const stat = await lstat(pathOf(volume, { serverUuid, name })).catch((error: unknown) => {
+        if (isMissing(error)) return null; // it expired just now
+        throw error;
+      });
+      if (!stat?.isFile()) continue;
       found.push({ serverUuid, name, bytes: stat.size, sidecar: await findSidecar(volume, { serverUuid, name }) });
     }
+  }
+  return found;
+}
+
+/** As a donor tells them. Of a log that is not sealed, which still grows or was cut off by a crash, the file is walked. */
+export async function listSegments(volume: Volume, signal: AbortSignal): Promise<Segment[]> {
+  const segments: Segment[] = [];
+  for (const { sidecar, ...file } of await listFiles(volume)) {
+    signal.throwIfAborted();
+    if (sidecar?.bytes !== file.bytes) segments.push(await walkSegment(volume, file, signal));
+    else {
+      const { version: _, ordinal: __, incarnation: ___, ...segment } = sidecar;
+      segments.push(segment);
+    }
+  }
+  return segments;
+}
+
+/** A file that cannot be read as a log ends with what of it can be; whoever uses it looks at the checksums. */
+async function walkSegment(volume: Volume, which: SegmentId, signal: AbortSignal): Promise<Segment> {
+  const { serverUuid, name } = which;
+  const times = createTimes();
+  const walker = createBinlogWalker({
+    name,
+    isVerified: false,
+    onTransaction: ({ originalCommittedAtMicros }) => times.add(originalCommittedAtMicros),
+  });
+  try {
+    for await (const chunk of createReadStream(pathOf(volume, which), { highWaterMark: HASH_BYTES, signal })) {
+      walker.push(chunk as Buffer);
+    }
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!walker.head && !isMissing(error)) throw error;
+  }
+  const previousGtids = walker.head?.previousGtids ?? '';
+  const gtidSet = walker.head ? walker.gtidSet() : '';
+  return { serverUuid, name, bytes: walker.transactionsEnd, sha256: null, previousGtids, gtidSet, ...times.read() };
+}
+
+/** `<server_uuid>/binlog.NNNNNN` of every binary log in the archive. */
+export async function listNames(volume: Volume): Promise<string[]> {
+  const found: string[] = [];
+  for (const serverUuid of await listArchives(volume)) {
+    const names = (await readdir(join(archiveOf(volume), serverUuid))).filter((name) => segmentName.test(name));
+    found.push(...names.map((name) => `${serverUuid}/${name}`));
   }
   return found;
 }
@@ -109,6 +159,24 @@ export async function removeSidecar(volume: Volume, which: SegmentId): Promise<v
 export async function removeSegment(volume: Volume, which: SegmentId): Promise<void> {
   await removeSidecar(volume, which);
   await rm(pathOf(volume, which), { force: true });
+}
+
+const partialName = /^binlog\.\d{6,10}\.partial$/;
+
+/** Where a log is gathered that comes from another member's archive. */
+export function partialOf(volume: Volume, which: SegmentId): string {
+  return `${pathOf(volume, which)}.partial`;
+}
+
+/** Removes what is left of logs that were never fetched whole, but for those that are still wanted. */
+export async function removePartials(volume: Volume, wanted: readonly SegmentId[]): Promise<void> {
+  const kept = new Set(wanted.map((which) => partialOf(volume, which)));
+  for (const serverUuid of await listArchives(volume)) {
+    const directory = join(archiveOf(volume), serverUuid);
+    for (const name of (await readdir(directory)).filter((each) => partialName.test(each))) {
+      if (!kept.has(join(directory, name))) await rm(join(directory, name), { force: true });
+    }
+  }
 }
 
 /** Puts a file aside that does not hold what it should: it counts for nothing, and a person may look at it. */

@@ -19,10 +19,12 @@ import { createLogCopy, type LogCopy } from './archive-copy.ts';
 import {
   type ArchivedFile,
   listFiles,
+  listNames,
   pathOf,
   putAside,
   readIdentity,
   readSegment,
+  removePartials,
   removeSegment,
   removeSidecar,
   type SegmentId,
@@ -57,6 +59,10 @@ export interface Archiver {
   expire(which: SegmentId): Promise<void>;
   /** Puts aside a sealed segment whose bytes are not what was sealed; it is copied again if its source is there. */
   reject(which: SegmentId): Promise<void>;
+  /** A log of this name is here, is being copied, or was here and has gone by its age. */
+  holds(which: SegmentId): boolean;
+  /** Seals a file that was put into the archive whole, from another member's, and durable. */
+  adopt(segment: Segment): Promise<void>;
   /** `null`: as fast as it goes. */
   setRate(maxBytesPerSec: number | null): void;
   /** One more look at everything, then no more. Never throws. */
@@ -76,6 +82,8 @@ export const noArchiver: Archiver = {
   isDone: () => false,
   expire: async () => {},
   reject: async () => {},
+  holds: () => false,
+  adopt: async () => {},
   setRate: () => {},
   close: async () => {},
 };
@@ -155,6 +163,19 @@ class Running implements Archiver {
     this.#closedAt = Number.NEGATIVE_INFINITY;
   }
 
+  holds(which: SegmentId): boolean {
+    const key = keyOf(which);
+    if (this.#sealed.has(key) || this.#expired.has(key) || this.#copies.has(key)) return true;
+    return this.#unsealed?.has(key) || [...this.#places.values()].some(({ id }) => keyOf(id) === key);
+  }
+
+  async adopt(segment: Segment): Promise<void> {
+    const volume = this.#context.volumes?.backup;
+    if (!volume || segment.sha256 === null) return;
+    await writeSidecar(volume, { ...segment, sha256: segment.sha256, ...this.#whose() });
+    this.#sealed.set(keyOf(segment), pick(segment));
+  }
+
   setRate(maxBytesPerSec: number | null): void {
     if (maxBytesPerSec === this.#rate) return;
     this.#rate = maxBytesPerSec;
@@ -222,6 +243,7 @@ class Running implements Archiver {
     if (current !== undefined) await attempt(() => this.#mirror(volume, current, signal));
     if (isLast || clock.now() - this.#syncedAt >= SYNC_MS) await attempt(() => this.#sync());
     if (isDue && isOurs) await attempt(() => this.#sealOrphans(volume, signal));
+    if (isDue) await attempt(() => this.#forgetMissing(volume));
     if (errors.length > 0) throw errors[0];
     this.#lastIndex = index;
     if (isDue) this.#closedAt = clock.now();
@@ -236,7 +258,19 @@ class Running implements Archiver {
       if (file.sidecar?.bytes === file.bytes) this.#sealed.set(keyOf(file), pick(file.sidecar));
       else unsealed.set(keyOf(file), file);
     }
+    await removePartials(volume, []);
     this.#unsealed = unsealed;
+  }
+
+  /** What somebody removed is not claimed any more: it is a gap, which may be filled from another member's archive. */
+  async #forgetMissing(volume: Volume): Promise<void> {
+    const candidates = [...this.#sealed.values()];
+    const there = new Set(await listNames(volume));
+    for (const segment of candidates) {
+      if (there.has(keyOf(segment)) || this.#sealed.get(keyOf(segment)) !== segment) continue;
+      this.#context.log.error({ ...segment }, 'an archived binary log is gone');
+      this.#sealed.delete(keyOf(segment));
+    }
   }
 
   /** Which segment a log is; null while its first event is not there yet. */

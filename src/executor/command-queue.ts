@@ -3,7 +3,8 @@
  * - A command of an older leader or epoch is refused; a newer one is remembered, durable, before it is obeyed.
  * - The same id is carried out once: repeats share the running promise or the remembered answer. Refusals are not
  *   remembered: nothing was changed, and the next try may find the world ready.
- * - One changing command at a time, in order of arrival. `catchUp` only waits and `keepLogs` only remembers: beside them.
+ * - One changing command at a time, in order of arrival. Beside them: `catchUp` only waits, `keepLogs` only remembers,
+ *   `refillArchive` only begins what goes on in the background.
  * - `fence` waits for nothing: it aborts the running command and every waiting one.
  */
 import type { Command, CommandResult } from '../channel/protocol.ts';
@@ -11,7 +12,7 @@ import { Refusal } from '../errors.ts';
 import type { Logger } from '../log.ts';
 
 /** These run beside the others, in no order. */
-export const besideKinds: ReadonlySet<Command['kind']> = new Set(['catchUp', 'keepLogs']);
+export const besideKinds: ReadonlySet<Command['kind']> = new Set(['catchUp', 'keepLogs', 'refillArchive']);
 
 const MAX_REMEMBERED = 200;
 const MAX_WAITING = 32;

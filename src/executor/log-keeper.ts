@@ -176,7 +176,7 @@ class Running implements LogKeeper {
       archive.segments().reduce((sum, { bytes }) => sum + bytes, 0) -
       segments.reduce((sum, { bytes }) => sum + bytes, 0);
     const { totalMb } = await measureVolume(volumes!.backup!);
-    const own = this.#context.backups.map(({ gtidSet }) => gtidSet);
+    const own = this.#context.backups.flatMap(({ gtidSet, isBad }) => (isBad ? [] : [gtidSet]));
     const choice = chooseExpired({
       ...{ segments, openBytes, volumeBytes: totalMb * MIB, policy, now },
       backups: [...new Set([...backups, ...own])],

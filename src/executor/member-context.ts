@@ -10,6 +10,7 @@ import type { LogKeeper } from './log-keeper.ts';
 import type { MemberPaths } from './member-files.ts';
 import type { MemberStateFile } from './member-state.ts';
 import type { MysqldProcess } from './mysqld-process.ts';
+import type { Refiller } from './refill.ts';
 import type { Shares } from './shares.ts';
 import type { Marker, Volume } from './volumes.ts';
 
@@ -74,6 +75,7 @@ export interface MemberContext {
   /** Ends when it is known whether the last instance ended on damaged data. Never rejects. */
   endLook: Promise<void>;
   archive: Archiver;
+  refiller: Refiller;
   logKeeper: LogKeeper;
   backups: readonly BackupEntry[];
   /** The list was read in this launch. */

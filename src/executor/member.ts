@@ -19,6 +19,7 @@ import { type MemberContext, reasonOf, requireVolumes, setPhase } from './member
 import { pathsOf } from './member-files.ts';
 import { createTransientState, type MemberStateFile, openMemberState } from './member-state.ts';
 import { rebuild } from './rebuild.ts';
+import { noRefiller, startRefiller } from './refill.ts';
 import { copy } from './restore.ts';
 import * as roles from './roles.ts';
 import { openRunDirectory, removeRunDirectory } from './run-directory.ts';
@@ -83,6 +84,7 @@ export async function openMember(deps: MemberDeps): Promise<Member> {
   takeOver(context);
   await takeOverBackups(context);
   context.archive = startArchiver(context);
+  context.refiller = startRefiller(context);
   context.logKeeper = startLogKeeper(context);
   const stopPolling = status.poll();
   const { serve } = createTransferServer({
@@ -179,6 +181,7 @@ async function createContext(deps: MemberDeps, found: Found): Promise<MemberCont
     liveDamage: null,
     endLook: Promise.resolve(),
     archive: noArchiver,
+    refiller: noRefiller,
     logKeeper: noLogKeeper,
     backups: [],
     areBackupsKnown: false,
@@ -343,8 +346,11 @@ async function execute(context: MemberContext, command: Command, signal: AbortSi
       return { outcome: 'done' };
     case 'share':
       context.shares.add(command);
+      if (command.closeLog) await context.instance?.admin.query('FLUSH LOCAL BINARY LOGS');
       // Of the primary it is what the cluster has acknowledged by now.
       return context.instance ? roles.answerHoldings(context.instance.admin) : { outcome: 'done' };
+    case 'refillArchive':
+      return context.refiller.begin(command);
     case 'backup':
       return backup(context, command);
     case 'verify':
@@ -361,6 +367,7 @@ async function shutDown(context: MemberContext, queue: CommandQueue, graceMs: nu
   context.workAbort?.abort(new Refusal('SUPERSEDED', 'the task ends'));
   await context.workEnded;
   const isClean = await queue.runExclusive(() => stop(context, graceMs));
+  await context.refiller.close();
   await context.logKeeper.close();
   await context.archive.close();
   // Keys are in it, and nobody looks for them once the member is gone.

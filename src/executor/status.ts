@@ -147,6 +147,10 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
       probeFailing: { forMs, message: 'it was sent SIGKILL' },
     };
   };
+  const tellArchive = (): Status['archive'] => {
+    const archive = context.archive.status();
+    return archive && { ...archive, refill: context.refiller.status() };
+  };
   const build = (): Status => {
     const { epoch, leaderToken } = context.state.get();
     const isKnown = context.instance !== null && context.instance === factsOf;
@@ -176,7 +180,7 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
       volumes,
       backups: [...context.backups],
       areBackupsKnown: context.areBackupsKnown,
-      archive: context.archive.status(),
+      archive: tellArchive(),
       logs: context.logKeeper.status(),
       tails: [...context.tails],
       work: context.work,

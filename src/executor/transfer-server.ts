@@ -13,10 +13,10 @@ import { TRANSFER_PATH } from '../channel/transfer.ts';
 import type { Clock } from '../clock.ts';
 import { errors, Refusal } from '../errors.ts';
 import type { Logger } from '../log.ts';
+import { archiveOf, listSegments, segmentName, segmentUuid } from './archive-segments.ts';
 import { isMissing } from './durable.ts';
 import { dataOf, findManifest, placeOf } from './manifest.ts';
 import { packedName, packedOf, unpack } from './packing.ts';
-import { archiveOf, listSegments, segmentName, segmentUuid } from './segments.ts';
 import type { Share } from './shares.ts';
 import type { Throttle } from './throttle.ts';
 import type { Volume } from './volumes.ts';
@@ -52,7 +52,7 @@ export function createTransferServer(deps: {
         if (!volume) throw new Refusal('NO_BACKUP_VOLUME', 'this member has no backup volume');
         const asked = parse(request);
         if (asked.kind === 'archive') {
-          const segments = await listSegments(volume.path, ended.signal);
+          const segments = await listSegments(volume, ended.signal);
           sendJson(response, 200, { version: 1, segments });
           return;
         }
@@ -115,7 +115,7 @@ interface Below {
 
 async function placeOfFile(volume: Volume, asked: Exclude<Asked, { kind: 'archive' }>): Promise<Below> {
   if (asked.kind === 'segment') {
-    return { root: archiveOf(volume.path), path: join(archiveOf(volume.path), asked.serverUuid, asked.name) };
+    return { root: archiveOf(volume), path: join(archiveOf(volume), asked.serverUuid, asked.name) };
   }
   const { final } = placeOf(volume, asked.backupId);
   const manifest = await findManifest(final);

@@ -245,7 +245,7 @@ export class SimulatedMember {
   /** A command that a later one of the same leader overtook on the way is not carried out. */
   #requireInOrder({ kind, leaderToken, sequence }: Command): void {
     if (this.options.mutants.has('skip-order')) return;
-    if (kind === 'catchUp' || kind === 'keepLogs') return;
+    if (kind === 'catchUp' || kind === 'keepLogs' || kind === 'refillArchive') return;
     const newest = this.#newest;
     if (newest.leaderToken === leaderToken && sequence < newest.sequence)
       throw new Refusal('SUPERSEDED', `a later ${newest.kind} was carried out before`);
@@ -304,6 +304,7 @@ export class SimulatedMember {
       case 'share':
         return { outcome: 'done' };
       case 'copy':
+      case 'refillArchive':
         throw new Refusal('NOT_SUPPORTED', 'copies are not modelled');
       case 'backup':
         return this.#backup(command);
