@@ -243,7 +243,7 @@ test(
     place('of-another', JSON.stringify({ ...manifest, id: 'of-another', cluster: 'another' }));
     place('renamed', JSON.stringify(manifest));
     place('garbled', '{"version": 1,');
-    place('newer', JSON.stringify({ ...manifest, id: 'newer', version: 2 }));
+    place('newer', JSON.stringify({ ...manifest, id: 'newer', version: 99 }));
     mkdirSync(join(root(), 'bare'));
 
     const status = await relaunch(member.rebuilt);
