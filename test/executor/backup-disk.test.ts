@@ -93,7 +93,8 @@ test('the volume becomes read-only: backup and verification fail, the mended one
   const failed = await until(({ work }) => work?.outcome === 'failed');
 
   expect(failed.backups).toMatchObject([{ id: 'full', isBad: false, verifiedAt: null }]);
-  expect(failed.instance).toBe('running');
+  // Where an fsync fails amid CLONE, InnoDB ends mysqld (os_file_fsync, seen with 9.7.4): it is started again.
+  await until(({ instance }) => instance === 'running');
   await member.launch.send({ kind: 'verify', backupId: 'full' }, { epoch: 1, leaderToken: 9 });
   const unread = await until(({ work }) => work?.kind === 'verify' && work.outcome === 'failed');
   expect(unread.work?.code, unread.work?.message ?? '').not.toBe('BACKUP_DAMAGED');
