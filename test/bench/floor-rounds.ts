@@ -1,11 +1,14 @@
 /** The floor, measured. Every round has instances of its own: what it leaves behind is not worth mending. */
 import { realClock } from '../../src/clock.ts';
 import { connect } from '../../src/mysql/connection.ts';
+import { readGtids, waitExecuted } from '../../src/mysql/gtid.ts';
 import { now } from '../demo/wait.ts';
 import { destroyInstances } from '../mysql/instance.ts';
 import { type Load, measureChange, measureRate, pacedLoad, saturatedLoad } from './contender.ts';
 import type { ComparedName, Sample } from './figures.ts';
 import { type Floor, failOverFloor, floorLogin, provisionFloor, switchFloorOver } from './floor.ts';
+
+const catchUpTimeoutMs = 60_000;
 
 const target = ({ endpoints, caPem }: Floor) => ({ endpoints, caPem, login: floorLogin });
 
@@ -39,10 +42,16 @@ async function measureSwitchover(): Promise<Sample> {
   return sample;
 }
 
-/** Three mysqlds that stay; answers how fast they commit now. */
+/** Three mysqlds that stay, in sessions of their own; answers how fast they commit now, when replicas are idle again. */
 export async function startRateFloor(): Promise<(seconds: number) => Promise<number>> {
-  const floor = await provisionFloor();
-  return (seconds) => measureRate(target(floor), seconds);
+  const floor = await provisionFloor(true);
+  return async (seconds) => {
+    const rate = await measureRate(target(floor), seconds);
+    const { executed } = await readGtids(floor.primary().session);
+    const replicas = floor.members.filter((each) => each !== floor.primary());
+    await Promise.all(replicas.map(({ session }) => waitExecuted(session, executed, catchUpTimeoutMs)));
+    return rate;
+  };
 }
 
 async function measureFailover(load: Load): Promise<Sample> {

@@ -27,8 +27,8 @@ export interface Floor {
 }
 
 /** Copy, start three, accounts, CHANGE REPLICATION SOURCE, START REPLICA, semi-sync; ends when the team may write. */
-export async function provisionFloor(): Promise<Floor> {
-  const members = await Promise.all([0, 1, 2].map(startFloorMember));
+export async function provisionFloor(hasOwnSession = false): Promise<Floor> {
+  const members = await Promise.all([0, 1, 2].map((ordinal) => startFloorMember(ordinal, hasOwnSession)));
   const [first, ...others] = members as [FloorMember, FloorMember, FloorMember];
   await Promise.all(others.map((each) => follow(each, first)));
   await openForWrites(first);
@@ -54,8 +54,8 @@ export async function provisionFloor(): Promise<Floor> {
   return floor;
 }
 
-async function startFloorMember(ordinal: number): Promise<FloorMember> {
-  const instance = await startInstance({ memMb: 512 });
+async function startFloorMember(ordinal: number, hasOwnSession: boolean): Promise<FloorMember> {
+  const instance = await startInstance({ memMb: 512, hasOwnSession });
   const session = instance.root;
   for (const sql of [
     'SET SESSION sql_log_bin = 0',

@@ -33,6 +33,9 @@ export interface Ours {
   destroy(): Promise<void>;
 }
 
+/** The heartbeat, by which lag is measured, comes each second. */
+const lagMaxMs = 1500;
+
 interface Cluster {
   readonly id: string;
   readonly login: Login;
@@ -123,7 +126,13 @@ export async function startOurs(signal: AbortSignal): Promise<Ours> {
       },
       'switchover-service': async () => measureBreak(await getTargetOfService(await getCluster()), await handOver()),
     },
-    measureRate: async (seconds) => measureRate(await getCluster(), seconds),
+    async measureRate(seconds) {
+      const rate = await measureRate(await getCluster(), seconds);
+      await waitFor({ what: 'replicas without lag', timeoutMs: 60_000, signal }, async () =>
+        (await api.cluster(clusterName)).members.every(({ lagMs }) => (lagMs ?? 0) < lagMaxMs),
+      );
+      return rate;
+    },
     async measureMemory() {
       const { id } = await getCluster();
       const members = [0, 1, 2].map((ordinal) => findMember(id, ordinal));

@@ -42,6 +42,11 @@ export interface InstanceOptions {
   readonly myCnf?: Partial<MyCnf>;
   /** Further arguments of mysqld, e.g. `--innodb-read-only`. */
   readonly args?: readonly string[];
+  /**
+   * A session of its own, as members have: the kernel shares the processors between sessions, and an applier that
+   * spins takes from its own session first (sched_autogroup).
+   */
+  readonly hasOwnSession?: boolean;
   /** Changes the data directory before the first start. */
   readonly prepare?: (dataDir: string) => Promise<void> | void;
   /** false: only prepare; call `start()` later. */
@@ -113,6 +118,7 @@ export async function startInstance(options: InstanceOptions = {}): Promise<Inst
     dir,
     cnf,
     args: options.args ?? [],
+    hasOwnSession: options.hasOwnSession ?? false,
     caPem: (await testAuthority()).certPem,
   });
   started.push(instance);
@@ -125,10 +131,18 @@ interface Parts {
   readonly dir: string;
   readonly cnf: MyCnf;
   readonly args: readonly string[];
+  readonly hasOwnSession: boolean;
   readonly caPem: string;
 }
 
-function createInstance({ distribution, dir, cnf, args, caPem }: Parts): Instance & { destroy(): Promise<void> } {
+function createInstance({
+  distribution,
+  dir,
+  cnf,
+  args,
+  hasOwnSession,
+  caPem,
+}: Parts): Instance & { destroy(): Promise<void> } {
   let child: ChildProcess | undefined;
   let root: Session | undefined;
   const errorLog = () => readFileSync(cnf.errorLog, 'utf8');
@@ -142,7 +156,7 @@ function createInstance({ distribution, dir, cnf, args, caPem }: Parts): Instanc
     await exited;
   };
   const start = async (more: readonly string[] = []) => {
-    child = spawnMysqld(distribution, join(dir, 'my.cnf'), [...args, ...more]);
+    child = spawnMysqld(distribution, [`--defaults-file=${join(dir, 'my.cnf')}`, ...args, ...more], hasOwnSession);
     root = await waitForLogin(child, () => loginAsOwner(login), errorLog);
   };
   return {
@@ -181,10 +195,11 @@ function createInstance({ distribution, dir, cnf, args, caPem }: Parts): Instanc
 }
 
 /** setpriv: mysqld dies with the test process, also when that is killed. */
-function spawnMysqld(distribution: Distribution, cnfFile: string, args: readonly string[]): ChildProcess {
-  const mysqld = distribution.program('mysqld');
-  const argv = ['--pdeathsig', 'KILL', ...mysqld, `--defaults-file=${cnfFile}`, ...distribution.serverArgs, ...args];
+function spawnMysqld(distribution: Distribution, args: readonly string[], hasOwnSession: boolean): ChildProcess {
+  const [first = '', ...rest] = args;
+  const argv = ['--pdeathsig', 'KILL', ...distribution.program('mysqld'), first, ...distribution.serverArgs, ...rest];
   return spawn('setpriv', argv, {
+    detached: hasOwnSession,
     stdio: 'ignore',
     env: { ...process.env, MYSQLD_PARENT_PID: String(process.pid) },
   });
