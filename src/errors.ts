@@ -301,6 +301,11 @@ export const errors = {
 
 export type ErrorCode = keyof typeof errors;
 
+/** A code as another process told it; INTERNAL for none, and for one that this version does not know. */
+export function toErrorCode(code: string | null): ErrorCode {
+  return code !== null && code in errors ? (code as ErrorCode) : 'INTERNAL';
+}
+
 /** An expected refusal: has a code from the catalogue, facts for people, and never a stack in an answer. */
 export class Refusal extends Error {
   readonly code: ErrorCode;

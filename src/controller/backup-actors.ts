@@ -1,7 +1,7 @@
 /** What the backup machine's actors do: check, tell the executor, wait for its sealed backup, record it. */
 import { fromPromise } from 'xstate';
 import { chooseForRoom } from '../cluster/retention.ts';
-import { type ErrorCode, Refusal } from '../errors.ts';
+import { Refusal, toErrorCode } from '../errors.ts';
 import { type BackupInput, backupMachine } from '../machines/backup.ts';
 import { closeBackup, getBackup } from '../store/backups.ts';
 import { keptOf, removeBackup } from './backup-keeping.ts';
@@ -83,8 +83,7 @@ async function copy(context: Context, { input, signal }: Args): Promise<void> {
     }
     const { work } = self.status;
     if (work?.commandId === commandId) {
-      if (work.outcome === 'failed')
-        throw new Refusal((work.code ?? 'INTERNAL') as ErrorCode, work.message ?? 'the backup failed');
+      if (work.outcome === 'failed') throw new Refusal(toErrorCode(work.code), work.message ?? 'the backup failed');
       return undefined;
     }
     // What is to make room goes first.

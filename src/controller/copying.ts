@@ -3,19 +3,18 @@
  * backup, and every member of the source whose archive may be read, are told to share with it first. All of it may run
  * twice; a share that was lost with its executor is made again with the next try.
  */
-import { createHash } from 'node:crypto';
 import type { Donor } from '../channel/donor.ts';
 import type { CommandBody } from '../channel/protocol.ts';
 import { formatGtidSet, parseGtidSet, unionGtidSets } from '../cluster/gtid-set.ts';
 import type { Origin } from '../cluster/recovery.ts';
-import { type ErrorCode, errors, Refusal } from '../errors.ts';
+import { Refusal, toErrorCode } from '../errors.ts';
 import type { Context } from './context.ts';
 import { type ClusterView, gather, type MemberView } from './gather.ts';
+import { shareSeen } from './sharing.ts';
 
 /** Of the command's id: by it the API finds the progress. */
 const copyPrefix = 'copy.';
 const shareMs = 24 * 3600_000;
-const shareTimeoutMs = 10_000;
 const copyTimeoutMs = 15_000;
 
 /** The data of a copy comes from elsewhere once: into its first member, before anything was ever in its volume. */
@@ -43,8 +42,7 @@ export async function copyInto(
   const { work } = self.status!;
   if (work?.commandId === id) {
     if (work.outcome !== 'failed') return undefined;
-    const code = work.code !== null && work.code in errors ? (work.code as ErrorCode) : 'INTERNAL';
-    throw new Refusal(code, work.message ?? 'the copy failed');
+    throw new Refusal(toErrorCode(work.code), work.message ?? 'the copy failed');
   }
   const { donors, acknowledged } = await shareAcknowledged(context, origin, signal);
   const { until } = origin;
@@ -79,11 +77,12 @@ export async function share(context: Context, origin: Origin, signal: AbortSigna
   const asked = source.members.filter(
     ({ ordinal, isConnected }) => isConnected && (ordinal === origin.backup.ordinal || isWithLogs),
   );
+  const options = { expiresInMs: shareMs, maxBytesPerSec: origin.maxBytesPerSec };
   const donors: Donor[] = [];
   let acknowledged: string | null = null;
   for (const member of asked) {
     try {
-      const { donor, holds } = await shareOne(context, source, member, { origin, signal });
+      const { donor, holds } = await shareSeen(context, source, member, options, signal);
       donors.push(donor);
       if (member.ordinal === source.cluster.primary && member.status?.isWritable) acknowledged = holds;
     } catch (error) {
@@ -97,25 +96,4 @@ export async function share(context: Context, origin: Origin, signal: AbortSigna
     throw new Refusal('TRANSFER_BROKEN', `${holder}, is not reached`);
   }
   return { donors, acknowledged };
-}
-
-async function shareOne(
-  context: Context,
-  source: ClusterView,
-  { ordinal, launch, bundle }: MemberView,
-  { origin, signal }: { readonly origin: Origin; readonly signal: AbortSignal },
-): Promise<{ readonly donor: Donor; readonly holds: string | null }> {
-  if (!launch?.fingerprint || !bundle) throw new Error(`member ${ordinal} has no executor that could share`);
-  const token = context.newToken();
-  const body: CommandBody = {
-    kind: 'share',
-    tokenSha256: createHash('sha256').update(token).digest('hex'),
-    expiresInMs: shareMs,
-    maxBytesPerSec: origin.maxBytesPerSec,
-  };
-  const options = { epoch: source.cluster.epoch, timeoutMs: shareTimeoutMs, signal };
-  const answer = await context.executors.send(launch.taskId, body, options);
-  const { fingerprint } = launch;
-  const donor = { ordinal, address: bundle.ip, port: bundle.bundle.ports.control, fingerprint, token };
-  return { donor, holds: answer.outcome === 'done' ? (answer.gtidExecuted ?? null) : null };
 }

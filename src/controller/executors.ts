@@ -5,7 +5,7 @@
 import type { Command, CommandBody, CommandResult, Status } from '../channel/protocol.ts';
 import { PROTOCOL_VERSION } from '../channel/protocol.ts';
 import { type Clock, delay } from '../clock.ts';
-import { type ErrorCode, errors, Refusal } from '../errors.ts';
+import { Refusal, toErrorCode } from '../errors.ts';
 import type { Logger } from '../log.ts';
 
 const reconnectMs = { first: 100, max: 2000 } as const;
@@ -142,8 +142,7 @@ export function createExecutors(options: {
       const command = { version: PROTOCOL_VERSION, id, epoch, leaderToken, sequence, ...body } as Command;
       const result = await connection.client.send(command, signal ? { timeoutMs, signal } : { timeoutMs });
       if (result.outcome !== 'refused') return result;
-      const code = (result.code in errors ? result.code : 'INTERNAL') as ErrorCode;
-      throw new Refusal(code, result.message, { ...result.facts, command: body.kind, taskId });
+      throw new Refusal(toErrorCode(result.code), result.message, { ...result.facts, command: body.kind, taskId });
     },
     close() {
       for (const taskId of [...connections.keys()]) forget(taskId);

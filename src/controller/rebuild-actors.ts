@@ -2,7 +2,7 @@
 import { fromPromise } from 'xstate';
 import type { Status } from '../channel/protocol.ts';
 import { estimateWays, type WayEstimate } from '../cluster/rebuild-way.ts';
-import { type ErrorCode, Refusal } from '../errors.ts';
+import { Refusal, toErrorCode } from '../errors.ts';
 import { type RebuildInput, rebuildMachine } from '../machines/rebuild.ts';
 import { getCluster, readClusterSecrets } from '../store/clusters.ts';
 import { findNewestFailover } from '../store/failovers.ts';
@@ -11,6 +11,7 @@ import { closeRebuild, getRebuild, listRebuilds, openRebuild, setRebuild } from 
 import type { RebuildRow } from '../store/rows.ts';
 import { type Context, emit } from './context.ts';
 import { type ClusterView, gather, isRunning, type MemberView, primaryOf } from './gather.ts';
+import { nameTry } from './tries.ts';
 import {
   countsForBudget,
   describeTrim,
@@ -193,10 +194,10 @@ async function fill(context: Context, { input, signal }: { input: RebuildInput; 
       await finish(context, view, rebuild, self);
       return true;
     }
-    commandId ??= nameTry(rebuild, status.work);
+    commandId ??= nameTry(`rebuild.${rebuild.id}.${rebuild.attempts}`, status.work);
     if (status.work?.commandId === commandId) {
       const { outcome, code, message } = status.work;
-      if (outcome === 'failed') throw new Refusal((code ?? 'INTERNAL') as ErrorCode, message ?? 'the rebuild failed');
+      if (outcome === 'failed') throw new Refusal(toErrorCode(code), message ?? 'the rebuild failed');
       // There was nothing to trim: the member goes on as it is.
       const isKept = outcome === 'done' && rebuild.way === trimWay && status.instance === 'running';
       if (!isKept) return undefined;
@@ -254,17 +255,6 @@ function createStopwatch({ rates }: Context): (status: Status) => void {
     if (first?.step === work.step) rates.learn(kind, work.doneBytes - first.bytes, at - first.at);
     else first = { step: work.step, bytes: work.doneBytes, at };
   };
-}
-
-/**
- * The executor carries a command id out once: a restarted control plane finds the work of its try again. One that is
- * found to have failed was told before and did not count: it is tried under another name.
- */
-function nameTry({ id, attempts }: RebuildRow, work: NonNullable<MemberView['status']>['work']): string {
-  const name = `rebuild.${id}.${attempts}`;
-  const known = work?.commandId ?? '';
-  if (known !== name && !known.startsWith(`${name}.`)) return name;
-  return work?.outcome === 'failed' ? `${name}.${Number(known.slice(name.length + 1)) + 1}` : known;
 }
 
 /** In these states of the data nobody knows what can still be read: it is tried, and not insisted on. */

@@ -4,11 +4,10 @@
  * the old epoch.
  */
 import { fromPromise } from 'xstate';
-import type { Status } from '../channel/protocol.ts';
 import { isGtidSubset, parseGtidSet } from '../cluster/gtid-set.ts';
 import { lostOf } from '../cluster/restore-plan.ts';
 import { acknowledgements } from '../cluster/voters.ts';
-import { type ErrorCode, errors, Refusal } from '../errors.ts';
+import { Refusal, toErrorCode } from '../errors.ts';
 import { type RestoreInput, type RestoreProgress, restoreMachine } from '../machines/restore.ts';
 import { getBackup, openBackup } from '../store/backups.ts';
 import { readClusterSecrets } from '../store/clusters.ts';
@@ -21,6 +20,7 @@ import { sendStart } from './member-actors.ts';
 import { restoreRequester } from './rebuild-actors.ts';
 import { fenceForRestore } from './restore-fence.ts';
 import { type Args, begin, isTouched, record, undo, type Work } from './restore-undo.ts';
+import { nameTry } from './tries.ts';
 import { lookUntil } from './wakes.ts';
 
 /** Before anything was touched: then it is taken back. Afterwards there is no end to trying. */
@@ -141,23 +141,15 @@ async function fill(context: Context, { input, signal }: Args): Promise<void> {
       await recordFilled(context.store, context.leader, row.id, { facts: { gtidSet: status.gtidExecuted }, step });
       return true;
     }
-    commandId ??= nameTry(row, status.work);
+    commandId ??= nameTry(`restore.${row.id}.${row.attempts}`, status.work);
     if (status.work?.commandId === commandId) {
       const { outcome, code, message } = status.work;
       if (outcome !== 'failed') return undefined;
-      throw new Refusal(code !== null && code in errors ? (code as ErrorCode) : 'INTERNAL', message ?? 'it failed');
+      throw new Refusal(toErrorCode(code), message ?? 'it failed');
     }
     await sendFill(context, { view, row, self }, { commandId, signal });
     return undefined;
   });
-}
-
-/** A restarted control plane finds the work of its try again; one that is found to have failed was told before. */
-function nameTry({ id, attempts }: RestoreRow, work: Status['work']): string {
-  const name = `restore.${id}.${attempts}`;
-  const known = work?.commandId ?? '';
-  if (known !== name && !known.startsWith(`${name}.`)) return name;
-  return work?.outcome === 'failed' ? `${name}.${Number(known.slice(name.length + 1)) + 1}` : known;
 }
 
 async function sendFill(

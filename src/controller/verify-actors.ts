@@ -1,6 +1,6 @@
 /** What the verify and removal machines' actors do: tell the executor, wait for what it tells, record it. */
 import { fromPromise } from 'xstate';
-import { type ErrorCode, errors, Refusal } from '../errors.ts';
+import { Refusal, toErrorCode } from '../errors.ts';
 import { type RemovalInput, removalMachine } from '../machines/removal.ts';
 import { type VerifyInput, verifyMachine } from '../machines/verify.ts';
 import { closeRemoval, getBackup, noteBackup } from '../store/backups.ts';
@@ -47,8 +47,7 @@ async function readBackup(context: Context, { input, signal }: Args<VerifyInput>
     if (work?.commandId === commandId) {
       if (work.outcome === 'running') return undefined;
       if (work.outcome === 'failed') {
-        const code = work.code !== null && work.code in errors ? (work.code as ErrorCode) : 'INTERNAL';
-        throw new Refusal(code, work.message ?? 'the verification failed');
+        throw new Refusal(toErrorCode(work.code), work.message ?? 'the verification failed');
       }
       if (entry?.verifiedAt == null) return undefined; // the list comes with the next status
       await noteBackup(context.store, context.leader, row.backupId, {

@@ -57,7 +57,7 @@ async function begin(id: string): Promise<void> {
 const halves = () => readdirSync(join(disk!.path, 'backups')).filter((name) => name.endsWith('.partial'));
 
 test('another fills the volume: the backup fails, what is half goes, with room the next one works', async (context) => {
-  if (!disk) return context.skip();
+  if (!disk) return context.skip('no disk can be mounted here'); // mountDisk has printed why
   await begin('full');
   const filler = join(disk.path, 'filler');
   writeFileSync(filler, '');
@@ -85,7 +85,7 @@ test('another fills the volume: the backup fails, what is half goes, with room t
 }, 180_000);
 
 test('the volume becomes read-only: backup and verification fail, the mended one holds what it held', async (context) => {
-  if (!disk) return context.skip();
+  if (!disk) return context.skip('no disk can be mounted here'); // mountDisk has printed why
   await begin('next');
   const device = run('findmnt', '-no', 'SOURCE', disk.path).trim();
   writeFileSync(`/sys/fs/ext4/${basename(device)}/trigger_fs_error`, 'fire');
