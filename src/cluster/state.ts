@@ -65,6 +65,8 @@ export interface StateFacts {
   readonly failoverRefusal: { readonly code: string; readonly message: string } | null;
   /** For how long the primary's heartbeat commit waits, and how many replicas may acknowledge now; null when it does not wait. */
   readonly commitWaits: { readonly forMs: number; readonly connectedVoters: number } | null;
+  /** mysqld of the primary hangs, by proof; null or absent: it does not. */
+  readonly hang?: string | null;
   /** If the primary died now nobody would follow: why. */
   readonly rehearsalRefusal: { readonly code: string; readonly message: string } | null;
   /** The primary is in doubt, and what is missing for a proof. */
@@ -189,8 +191,18 @@ function whyBlocked(facts: StateFacts): [reason: string, message: string] {
   if (primary === null) return ['NoPrimary', 'There is no primary'];
   if (!isPrimaryWritable)
     return ['PrimaryNotWritable', `The primary, member ${primary}, does not take writes: ${whatFreesPrimary(facts)}`];
+  if (facts.hang != null)
+    return ['PrimaryHangs', `Member ${primary}, the primary, hangs: ${facts.hang}; ${whatFollowsHang(facts)}`];
   if (rule && rule.k > 0) return ['CommitsWait', describeWait(facts)];
   return ['CommitsWait', `Commits on member ${primary} do not complete`];
+}
+
+/** A hanging primary is not ended while automation may not: nobody but a person changes that. */
+function whatFollowsHang({ isAutomationOff, cooldownUntil, now }: StateFacts): string {
+  if (isAutomationOff) return 'automation is off: writes wait until a person asks for a failover, or switches it on';
+  if (cooldownUntil !== null && cooldownUntil > now)
+    return 'a cooldown runs: writes wait for its end, or until a person releases it or asks for a failover';
+  return 'another member takes over when it is safe';
 }
 
 function whatFreesPrimary({ primary, rule, members, failoverRefusal }: StateFacts): string {

@@ -66,6 +66,9 @@ export function createLiveView(options: {
   };
 }
 
+/** Proofs of a death by a mysqld that still runs. */
+const hangs: ReadonlySet<string> = new Set(['no-commit', 'unresponsive']);
+
 interface Look {
   readonly previous: readonly ConditionTime[];
   readonly filling: Filling;
@@ -96,6 +99,7 @@ function factsOf(
     openFailover: failover && { kind: failover.kind, startedAt: failover.startedAt },
     failoverRefusal: view.lastRefusal,
     commitWaits: pending && { forMs: pending.forMs, connectedVoters: primary?.status?.semiSync.clients ?? 0 },
+    hang: verdict?.kind === 'dead' && hangs.has(verdict.proof) ? verdict.detail : null,
     rehearsalRefusal: rehearse(view)?.refusal ?? null,
     suspicion: verdict?.kind === 'suspected' ? verdict.missing : null,
     isAutomationOff: !isAutomationOn(cluster, at),

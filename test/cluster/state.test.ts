@@ -92,6 +92,17 @@ test('blocked writes name the voters that are away, and what frees a primary tha
   );
 });
 
+test('a primary that hangs is told with its proof, and what becomes of it', () => {
+  const hang = 'its heartbeat commit hangs for 9000 ms, and not for an acknowledgement';
+  const blocked = (facts: Partial<StateFacts>) => derive({ isPrimaryCommitting: false, hang, ...facts })[1];
+
+  expect(blocked({})).toBe(
+    `WritesBlocked/PrimaryHangs: Member 0, the primary, hangs: ${hang}; another member takes over when it is safe`,
+  );
+  expect(blocked({ isAutomationOff: true })).toContain('automation is off: writes wait until a person asks');
+  expect(blocked({ cooldownUntil: 61_000 })).toContain('a cooldown runs: writes wait for its end');
+});
+
 describe('each state with its conditions', () => {
   test.each<[string, Partial<StateFacts>, string[]]>([
     ['all serve', {}, ['ready', 'Ready/AllServe: All 3 members serve, member 0 takes writes']],

@@ -45,6 +45,43 @@ describe('while automation is off', () => {
     expect(await scenario.cluster()).toMatchObject({ epoch: 1, primary: 0 });
   });
 
+  describe.each(['stopMysqld', 'hangDisk'] as const)('%s of the primary', (kind) => {
+    const verdict = () => scenario.simulation.active()!.controller.verdict(scenario.clusterId);
+
+    /** It is known to hang, and nothing came of it. */
+    async function hang(): Promise<void> {
+      scenario = await createScenario();
+      await switchOff();
+      await scenario.strike({ kind, target: 'primary', ms: 300_000 });
+      await scenario.until('a proof', () => verdict()?.kind === 'dead', 15_000);
+      await scenario.run(60_000);
+      expect(await failovers()).toEqual([]);
+      expect(await scenario.cluster()).toMatchObject({ epoch: 1, primary: 0 });
+      expect(scenario.member(0).phase).toBe('running');
+    }
+
+    test('nobody follows; a failover by hand needs no force and works at once', async () => {
+      await hang();
+      const askedAt = now();
+      await scenario.change('failover');
+      await untilEpoch(2);
+
+      expect(now() - askedAt).toBeLessThan(15_000);
+      expect(await failovers()).toMatchObject([{ outcome: 'done', requestedBy: 'a person' }]);
+    });
+
+    test('nobody follows; automation that is switched on acts', async () => {
+      await hang();
+      await setAutomation(scenario.simulation.world.store, scenario.clusterId, { mode: 'on', until: null });
+      scenario.wake();
+      const switchedAt = now();
+      await untilEpoch(2);
+
+      expect(now() - switchedAt).toBeLessThan(15_000);
+      expect(await failovers()).toMatchObject([{ outcome: 'done', requestedBy: 'automation' }]);
+    });
+  });
+
   test('replicas that crash come back, and voters follow', async () => {
     scenario = await createScenario({ hasClients: true });
     await switchOff();

@@ -47,6 +47,8 @@ export function createApiClient(baseUrl: string) {
     cluster: (name: string) => request<ClusterAnswer>(cluster(name)),
     /** Automatic failovers may happen again at once. */
     releaseCooldown: (name: string) => request<unknown>(cluster(name), 'PATCH', { cooldown: null }),
+    setAutomation: (name: string, mode: 'on' | 'off') =>
+      request<unknown>(cluster(name), 'PATCH', { automation: { mode } }),
     remove: (name: string) => request<ClusterAnswer>(cluster(name), 'DELETE'),
     endpoints: (name: string) => request<EndpointsAnswer>(`${cluster(name)}/endpoints`),
     failovers: async (name: string) => (await request<Answer<'failoverList'>>(`${cluster(name)}/failovers`)).failovers,
