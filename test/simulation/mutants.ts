@@ -217,7 +217,7 @@ export const planted: readonly Planted[] = [
     name: 'commit point after writable',
     patches: [
       {
-        file: 'controller/failover-actors.ts',
+        file: 'controller/failover-commit.ts',
         find: 'const isCommitted = await commitPrimary(',
         replace: `await sendTo(context, view, chosen, { kind: 'promote', k: rule.k, member: chosen, timeoutMs: 3000 },
             { epoch: row.fromEpoch + 1, timeoutMs: 4000, signal: args.signal }).catch(() => {});
