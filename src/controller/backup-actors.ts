@@ -73,7 +73,8 @@ async function copy(context: Context, { input, signal }: Args): Promise<void> {
     const sealed = self.status.backups.find(({ id }) => id === backup.id);
     if (sealed) {
       const { gtidSet, bytes } = sealed;
-      await closeBackup(context.store, context.leader, backup.id, { state: 'complete', gtidSet, bytes });
+      const result = { state: 'complete', gtidSet, bytes } as const;
+      if (!(await closeBackup(context.store, context.leader, backup.id, result))) return true;
       await emit(context, 'backup.complete', view.cluster, `${bytes} bytes`, {
         ordinal: backup.ordinal,
         data: { backup: backup.id },

@@ -7,7 +7,7 @@
 import { chooseExpired, type KeptBackup } from '../cluster/retention.ts';
 import { chooseForRun, findDueRun, findNextRun, type RunMember } from '../cluster/schedule.ts';
 import { Refusal } from '../errors.ts';
-import { noteBackup, openBackup, openRemoval, toKept } from '../store/backups.ts';
+import { adoptBackup, noteBackup, openBackup, openRemoval, toKept } from '../store/backups.ts';
 import type { BackupRow, ClusterRow } from '../store/rows.ts';
 import { openVerification } from '../store/verifications.ts';
 import { type Context, emit } from './context.ts';
@@ -26,6 +26,8 @@ export interface BackupKeeper {
 export function createBackupKeeper(context: Context): BackupKeeper {
   /** Reading a schedule costs; nothing is due before this. */
   const nextRuns = new Map<string, { readonly key: string; readonly at: number }>();
+  /** On a volume, and neither kept nor given up: nothing to ask the store for again. */
+  const strangers = new Set<string>();
 
   function findDue(cluster: ClusterRow, kept: readonly BackupRow[]): number | null {
     const now = context.clock.now();
@@ -46,6 +48,7 @@ export function createBackupKeeper(context: Context): BackupKeeper {
       const { cluster } = view;
       if (cluster.epoch === 0 || cluster.activatedAt === null || !cluster.spec.volumes.backup) return;
       await noteAll(context, view);
+      await adoptSealed(context, view, strangers);
       await removeExpired(context, view);
       if (await runSchedule(context, view, findDue(cluster, view.kept))) return;
       await verifyNext(context, view);
@@ -70,6 +73,24 @@ async function noteAll(context: Context, view: ClusterView): Promise<void> {
       if (!(await noteBackup(context.store, context.leader, row.id, { verifiedAt, badReason }))) continue;
       if (badReason === null || row.badReason !== null) continue;
       await emit(context, 'backup.bad', view.cluster, badReason, { ordinal, data: { backup: row.id } });
+    }
+  }
+}
+
+/** What was sealed after its row was closed as failed would take room for ever, and be of no use. */
+async function adoptSealed(context: Context, view: ClusterView, strangers: Set<string>): Promise<void> {
+  const kept = new Set(view.kept.filter(({ state }) => state !== 'failed').map(({ id }) => id));
+  for (const { ordinal, status, isConnected } of view.members) {
+    if (!isConnected || !status?.areBackupsKnown) continue;
+    for (const { id, gtidSet, bytes } of status.backups) {
+      if (kept.has(id) || strangers.has(id)) continue;
+      const which = { id, clusterId: view.cluster.id, ordinal };
+      if (await adoptBackup(context.store, context.leader, which, { gtidSet, bytes })) {
+        const detail = `${bytes} bytes, sealed after it was given up`;
+        await emit(context, 'backup.complete', view.cluster, detail, { ordinal, data: { backup: id } });
+      } else {
+        strangers.add(id);
+      }
     }
   }
 }

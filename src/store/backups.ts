@@ -117,6 +117,21 @@ export function closeBackup(store: Store, leader: Leader, id: string, result: Ba
   });
 }
 
+/**
+ * A backup that was given up is whole on its volume after all: its executor sealed it when nobody waited any more. It
+ * counts, and so does its room. False when no row of this member was closed as failed.
+ */
+export function adoptBackup(
+  store: Store,
+  leader: Leader,
+  { id, clusterId, ordinal }: Pick<BackupRow, 'id' | 'clusterId' | 'ordinal'>,
+  { gtidSet, bytes }: { readonly gtidSet: string; readonly bytes: number },
+): Promise<boolean> {
+  const sql = `UPDATE backup SET state = 'complete', gtid_set = ?, bytes = ?, code = NULL, message = NULL
+    WHERE id = ? AND cluster_id = ? AND ordinal = ? AND state = 'failed'`;
+  return transactionAs(store, leader, () => run(store, sql, gtidSet, bytes, id, clusterId, ordinal) > 0);
+}
+
 /** What its executor tells of a complete backup: verified (then it is good), or bad. False when that is known. */
 export function noteBackup(
   store: Store,

@@ -3,6 +3,7 @@ import { type BackupPolicy, backupPolicyDefault } from '../../src/cluster/backup
 import { listBackups, openBackup, openRemoval } from '../../src/store/backups.ts';
 import { setBackupPolicy } from '../../src/store/clusters.ts';
 import type { BackupRow } from '../../src/store/rows.ts';
+import { run } from '../../src/store/sql.ts';
 import { listNewestVerifications } from '../../src/store/verifications.ts';
 import { createScenario, type Scenario } from './scenario.ts';
 
@@ -133,6 +134,23 @@ test('a backup that is not on its volume any more is told as bad', async () => {
 
   await scenario.until('bad', async () => (await rows()).some(({ badReason }) => badReason !== null), minuteMs);
   expect((await scenario.events('backup.bad')).map(({ data }) => data['backup'])).toEqual([id]);
+}, 60_000);
+
+test('a backup that is sealed after it was given up counts, and goes as the others do', async () => {
+  scenario = await createScenario({ seed: 18, members: 1 });
+  await setPolicy({ schedule: null, keepCount: 1, keepDays: 0 });
+  const id = scenario.simulation.world.newId();
+  await openBackup(store(), { id, clusterId: scenario.clusterId, ordinal: 0, requestedBy: 'a person' });
+  scenario.wake();
+  await scenario.until('it runs', () => scenario.member(0).status().work?.outcome === 'running');
+
+  run(store(), "UPDATE backup SET state = 'failed', open_key = NULL, code = 'TIMED_OUT' WHERE id = ?", id);
+  await scenario.until('it counts', async () => (await verified()).length === 1, minuteMs);
+
+  expect(await rows()).toMatchObject([{ id, state: 'complete', code: null }]);
+  expect((await scenario.events('backup.complete')).map(({ data }) => data['backup'])).toEqual([id]);
+  await takeBackup(0);
+  await scenario.until('it is gone', async () => (await inState('removed')).length === 1, minuteMs);
 }, 60_000);
 
 test('verifying goes on after the control plane and the executor died, and comes to one end', async () => {
