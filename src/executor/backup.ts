@@ -3,22 +3,20 @@
  * GTID set (for LOCAL the server tells none), stop it cleanly, hash every file, and only then give it its name. Whatever
  * interrupts this leaves a `.partial` directory that counts for nothing.
  */
-import { mkdir, readdir, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, rm } from 'node:fs/promises';
 import type { Command, CommandResult } from '../channel/protocol.ts';
 import { type Clock, delay } from '../clock.ts';
 import { Refusal } from '../errors.ts';
 import { findEmptiedTables } from '../mysql/checksums.ts';
 import { cloneLocal, limitClone, readCloneProgress, readThreadId } from '../mysql/clone.ts';
 import type { Session } from '../mysql/connection.ts';
-import { readGtids } from '../mysql/gtid.ts';
 import { readMarks } from './backup-marks.ts';
 import { noSpace, requireRoom } from './backup-space.ts';
-import { copyArgs } from './copy-instance.ts';
 import { isMissing, renameDurable, syncTree } from './durable.ts';
-import { openSession, startInstance } from './instance.ts';
+import { examineCopy } from './examine-copy.ts';
+import { openSession } from './instance.ts';
 import { beginWork, endVerification, requireIdle, tellDone, type WorkHandle } from './long-work.ts';
-import { type BackupFiles, dataOf, findManifest, hashFiles, listBackups, placeOf, writeManifest } from './manifest.ts';
+import { type BackupFiles, dataOf, findManifest, listBackups, placeOf, writeManifest } from './manifest.ts';
 import { type BackupEntry, type MemberContext, requireInstance, requireVolumes } from './member-context.ts';
 import { lowerPriority } from './pace.ts';
 import { packFiles } from './packing.ts';
@@ -26,10 +24,7 @@ import { createThrottle } from './throttle.ts';
 import type { Volume } from './volumes.ts';
 
 const PROGRESS_MS = 500;
-const STOP_TIMEOUT_MS = 5 * 60_000;
 const STALL_MS = 10 * 60_000;
-/** Of no use to another instance: identity, pid files, logs' indexes, temporary and persisted settings. */
-const leftOut = /^(auto\.cnf|mysqld-auto\.cnf|.*\.pid|.*\.pem|ibtmp1|ib_buffer_pool|(binlog|relay|copy)[.-].*)$/;
 
 /** The `backup` command: checks, answers, goes on. The same id again is told as done. */
 export async function backup(
@@ -111,10 +106,7 @@ async function takeBackup(context: MemberContext, options: TakeOptions, work: Wo
     await mkdir(partial, { recursive: true, mode: 0o700 });
     const copiedBytes = await copyInstance(context, dataOf(partial), options, work);
     work.step('starting the copy');
-    const gtidSet = await learnGtidSet(context, volume, dataOf(partial), work.signal);
-    work.step('hashing');
-    await removeLeftOut(dataOf(partial));
-    const plain = await hashCopy(context, dataOf(partial), { ...options, copiedBytes }, work);
+    const { gtidSet, files: plain } = await examineCopy(context, dataOf(partial), { ...options, copiedBytes }, work);
     if (options.isPacked) work.step('packing');
     const files = options.isPacked ? await packCopy(context, partial, plain, { ...options, work }) : plain;
     work.step('sealing');
@@ -188,23 +180,6 @@ async function copyInstance(
   }
 }
 
-/** The second part of the work: every file is read once more. A third one packs them. */
-async function hashCopy(
-  context: MemberContext,
-  dataDir: string,
-  { copiedBytes, bytesPerSec, isPacked }: TakeOptions & { readonly copiedBytes: number },
-  work: WorkHandle,
-) {
-  const throttle = createThrottle(context.clock, bytesPerSec);
-  let done = 0;
-  const onChunk = async (bytes: number) => {
-    done += bytes;
-    work.progress(copiedBytes + done, copiedBytes + Math.max(copiedBytes, done) * (isPacked ? 2 : 1));
-    await throttle.take(bytes, work.signal);
-  };
-  return hashFiles(dataDir, { signal: work.signal, onChunk });
-}
-
 async function packCopy(
   { clock }: MemberContext,
   directory: string,
@@ -255,51 +230,4 @@ export async function withProgress(
     ended.abort(new Error('ended'));
     cloning.catch(() => {}); // given up: its session is closed by the caller
   }
-}
-
-/** Starts the copy where it lies: socket only, nothing can write, no binary log. Answers its exact GTID set. */
-async function learnGtidSet(
-  context: MemberContext,
-  volume: Volume,
-  dataDir: string,
-  signal: AbortSignal,
-): Promise<string> {
-  const socketPath = join(context.paths.runDir, 'b');
-  const logPath = `${context.paths.log}.backup`;
-  const copy = await startInstance({
-    distribution: await context.findDistribution(),
-    cnfPath: null,
-    extraArgs: copyArgs({ dataDir, socketPath, logPath }),
-    lockPath: join(volume.path, 'lock'),
-    logPath,
-    socketPath,
-    cwd: volume.path,
-    isCopy: true,
-    clock: context.clock,
-    signal,
-  });
-  try {
-    const { executed } = await readGtids(copy.admin);
-    signal.throwIfAborted();
-    const exit = await copy.terminate(STOP_TIMEOUT_MS);
-    if (exit.kind !== 'ended' || exit.exitCode !== 0) throw new Error('the copy did not stop cleanly');
-    return executed;
-  } catch (error) {
-    await copy.kill();
-    throw error;
-  }
-}
-
-async function removeLeftOut(dataDir: string): Promise<void> {
-  for (const name of await readdir(dataDir)) {
-    if (!leftOut.test(name)) continue;
-    const path = join(dataDir, name);
-    const isFile = await stat(path).then((found) => found.isFile(), rethrowUnlessMissing);
-    if (isFile) await rm(path, { force: true });
-  }
-}
-
-function rethrowUnlessMissing(error: unknown): boolean {
-  if (isMissing(error)) return false;
-  throw error;
 }

@@ -161,23 +161,29 @@ function emptyWhenMissing(error: unknown): string[] {
   throw error;
 }
 
-/** Every file below `directory`, with its SHA-256, in order of path. */
-export async function hashFiles(
-  directory: string,
-  options: { readonly signal: AbortSignal; progress?(doneBytes: number): void; onChunk?(bytes: number): Promise<void> },
-): Promise<BackupFiles> {
+/** Every file below `directory`, by its path from there, in order. */
+export async function listFiles(directory: string): Promise<string[]> {
   const entries = await readdir(directory, { recursive: true, withFileTypes: true });
-  const paths = entries
+  return entries
     .filter((entry) => entry.isFile())
     .map((entry) => relative(directory, join(entry.parentPath, entry.name)))
     .sort();
+}
+
+/** Every file below `directory`, with its SHA-256, in order of path. `find` knows what was hashed before. */
+export async function hashFiles(
+  directory: string,
+  options: {
+    readonly signal: AbortSignal;
+    find?(path: string): Promise<{ bytes: number; sha256: string } | null>;
+    onChunk?(bytes: number): Promise<void>;
+  },
+): Promise<BackupFiles> {
   const files: BackupFiles = [];
-  let done = 0;
-  for (const path of paths) {
-    const { bytes, sha256 } = await hashFile(join(directory, path), options.signal, options.onChunk);
-    files.push({ path, bytes, sha256 });
-    done += bytes;
-    options.progress?.(done);
+  for (const path of await listFiles(directory)) {
+    const known = await options.find?.(path);
+    const hashed = known ?? (await hashFile(join(directory, path), options.signal, options.onChunk));
+    files.push({ path, ...hashed });
   }
   return files;
 }

@@ -252,8 +252,7 @@ async function describeReader(context: MemberContext, { volume, view, work }: Op
       `--tmpdir=${tmpDir}`,
       `--innodb-temp-tablespaces-dir=${tmpDir}`,
       `--relay-log=${join(tmpDir, 'relay')}`,
-      // Reads are seen in /proc and may come from the page cache that hashing has just filled.
-      '--innodb-use-native-aio=OFF',
+      // Reads may come from the page cache that hashing has just filled; without native AIO they are seen in /proc.
       '--innodb-flush-method=fsync',
     ],
     lockPath: join(volume.path, 'lock'),

@@ -30,19 +30,36 @@ export async function backupRound(world: DataWorld): Promise<DataRound> {
   const quiet = await measureLatency(world, () => copyFiles(world));
   let executorMb = 0;
   const busy = await measureLatency(world, async () => {
-    const startedAt = now();
+    const steps = createSteps();
     const { id } = await api.backUp(clusterName, replica);
     const backup = await waitFor({ what: 'the backup', timeoutMs: workTimeoutMs, everyMs: 20 }, async () => {
       executorMb = Math.max(executorMb, world.readExecutorMb(replica));
       const found = await api.backup(clusterName, id);
+      steps.see(found.progress?.step);
       return found.state === 'open' ? null : found;
     });
     if (backup.state !== 'complete') throw new Error(`the backup failed: ${backup.message}`);
-    return { totalMs: now() - startedAt, workMs: null };
+    return steps.end();
   });
   const [ours, floor] = [busy.result, quiet.result];
   const more = { executorMb, p99Ms: busy.p99Ms, p99QuietMs: busy.p99BeforeMs, p99OfCopyMs: quiet.p99Ms };
   return { ours, floor, more };
+}
+
+/** How long each step took, as it was seen from outside. */
+function createSteps() {
+  const startedAt = now();
+  const seen: { readonly name: string; readonly at: number }[] = [];
+  return {
+    see(name: string | undefined) {
+      if (name && seen.at(-1)?.name !== name) seen.push({ name, at: now() });
+    },
+    end(): Sample {
+      const endedAt = now();
+      const told = seen.map(({ name, at }, index) => `${name} ${Math.round((seen[index + 1]?.at ?? endedAt) - at)}`);
+      return { totalMs: endedAt - startedAt, workMs: null, detail: `(${told.join(', ')})` };
+    },
+  };
 }
 
 /** `cp -a` of the replica's data files onto its backup volume, and `sync` of them. */

@@ -64,9 +64,10 @@ export function findMember(clusterId: string, ordinal: number): MemberProcesses 
     if (!executor.command.includes('executor')) continue;
     const id = new RegExp(`MESOS_EXECUTOR_ID=(${clusterId}\\.${ordinal}\\.[^\\0]+)`).exec(environmentOf(executor.pid));
     if (!id) continue;
-    const mysqld = all.find(
-      ({ parent, command }) => parent === executor.pid && command.some((part) => /(^|\/)mysqld$/.test(part)),
-    );
+    // One on a copy (a backup, a verification) has no file of settings.
+    const isOwn = (command: readonly string[]) =>
+      command.some((part) => /(^|\/)mysqld$/.test(part)) && command.some((part) => part.startsWith('--defaults-file='));
+    const mysqld = all.find(({ parent, command }) => parent === executor.pid && isOwn(command));
     return { executor, mysqld: mysqld ?? null, executorId: id[1] ?? '' };
   }
   return null;
