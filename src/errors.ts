@@ -28,6 +28,26 @@ export const errors = {
     title: 'The cluster is being deleted',
     todo: 'Nothing: wait until it is gone, or use another cluster.',
   },
+  CLUSTER_RETAINED: {
+    status: 409,
+    title: 'The cluster was deleted with its volumes retained',
+    todo: 'Copy it to a new cluster (`from`), or purge it.',
+  },
+  NOT_RETAINED: {
+    status: 409,
+    title: 'The cluster was not deleted with its volumes retained',
+    todo: 'Delete it, with or without `retainVolumes`.',
+  },
+  COPY_OPEN: {
+    status: 409,
+    title: 'A new cluster is being filled from this one',
+    todo: 'Wait until that copy is ready, or delete it first; `facts.copy` names it.',
+  },
+  HOLDER_AWAY: {
+    status: 503,
+    title: 'The agent with the retained volumes of the backup is away',
+    todo: 'Bring that agent back, or name a backup of another member.',
+  },
   PRECONDITION: {
     status: 409,
     title: 'ifPrimary or ifEpoch does not match',

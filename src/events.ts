@@ -4,6 +4,8 @@ export const events = {
   'cluster.ready': 'The cluster serves, with all members',
   'cluster.degraded': 'The cluster serves, with fewer members than asked for',
   'cluster.changed': 'A person changed what the cluster promises or what happens by itself',
+  'cluster.retaining': 'A person asked to delete the cluster and to retain its volumes',
+  'cluster.retained': 'No task of the cluster is left; its volumes and reservations are kept',
   'cluster.deleting': 'A person asked to delete the cluster',
   'cluster.deleted': 'Nothing of the cluster is left on Mesos',
   'cluster.durability': 'The audit found commits that were not acknowledged as promised',

@@ -27,6 +27,7 @@ import { addMemberRoutes } from './routes/members.ts';
 import { addEventRoutes, addHealthRoutes, addOperationRoutes } from './routes/operations.ts';
 import { addRecoveryWindowRoutes } from './routes/recovery-window.ts';
 import { addRestoreRoutes } from './routes/restores.ts';
+import { addRetainedRoutes } from './routes/retained.ts';
 import { addTailRoutes } from './routes/tails.ts';
 import { problemView } from './schemas.ts';
 import { createStreams } from './streams.ts';
@@ -76,6 +77,7 @@ export function createApi(deps: ApiDeps): FastifyInstance {
     addMemberRoutes(routes, deps);
     addRecoveryWindowRoutes(routes, deps);
     addRestoreRoutes(routes, deps);
+    addRetainedRoutes(routes, deps);
     addTailRoutes(routes, deps);
     addEventRoutes(routes, deps, streams);
     addOperationRoutes(routes, deps);

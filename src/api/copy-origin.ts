@@ -9,7 +9,7 @@ import { Refusal } from '../errors.ts';
 import { getBackup } from '../store/backups.ts';
 import type { ClusterRow } from '../store/rows.ts';
 import type { ApiDeps } from './deps.ts';
-import { getClusterToChange } from './lookups.ts';
+import { getClusterToCopy } from './lookups.ts';
 import { BadRequest } from './problems.ts';
 import type { createBody, fromBody } from './schemas.ts';
 
@@ -25,16 +25,18 @@ export interface FoundOrigin {
 }
 
 /**
- * Refusals: NOT_FOUND, CLUSTER_DELETING, NO_PRIMARY (nothing was ever acknowledged there, or it is not known now), and
- * those of chooseBackup.
+ * Refusals: NOT_FOUND, CLUSTER_DELETING, NO_PRIMARY (nothing was ever acknowledged there, or it is not known now), those
+ * of chooseBackup, and of a cluster whose volumes are retained CLUSTER_RETAINED (it has not ended yet), HOLDER_AWAY.
  */
 export async function findOrigin(deps: ApiDeps, from: From): Promise<FoundOrigin> {
   const until = readUntil(from, deps.clock.now());
   const named = from.cluster ?? (await getBackup(deps.store, from.backup!)).clusterId;
-  const source = await getClusterToChange(deps.store, named);
+  const source = await getClusterToCopy(deps.store, named);
   const { choice, within } = await choose(deps, source, { until, backupId: from.backup });
   if (choice.kind === 'refused') throw new Refusal(choice.code, `${source.name}: ${choice.message}.`);
   const { id, ordinal, bytes, gtidSet, endedAt } = choice.backup;
+  if (source.desired === 'retained' && !choice.backup.isReachable)
+    throw new Refusal('HOLDER_AWAY', `Backup ${id} of ${source.name} is on member ${ordinal}, whose agent is away.`);
   const backup = { id, ordinal, bytes, gtidSet, endedAt };
   const maxBytesPerSec = from.maxBytesPerSec ?? null;
   return { source, origin: { clusterId: source.id, cluster: source.name, backup, until, within, maxBytesPerSec } };
@@ -51,6 +53,11 @@ async function choose({ live, clock }: ApiDeps, source: ClusterRow, wanted: Want
   for (;;) {
     const options = live.copyOptions(source.id);
     if (!options || options.within === null) {
+      if (source.desired === 'retained')
+        throw new Refusal(
+          'CLUSTER_RETAINED',
+          `${source.name} is still ending; copy it when its state is \`retained\`.`,
+        );
       throw new Refusal('NO_PRIMARY', `What ${source.name} has acknowledged is not known now.`);
     }
     const { within, backups } = options;

@@ -10,8 +10,25 @@ export async function getClusterNamed(store: Store, nameOrId: string): Promise<C
   return row;
 }
 
-/** For what changes it. Refusals: NOT_FOUND, CLUSTER_DELETING. */
+/** For what changes it or reads its volumes. Refusals: NOT_FOUND, CLUSTER_DELETING, CLUSTER_RETAINED. */
 export async function getClusterToChange(store: Store, nameOrId: string): Promise<ClusterRow> {
+  const row = await getClusterNamed(store, nameOrId);
+  if (row.desired === 'deleted') throw new Refusal('CLUSTER_DELETING', `Cluster ${row.name} is being deleted.`);
+  requireNotRetained(row);
+  return row;
+}
+
+/** For what needs executors that run. Refusal: CLUSTER_RETAINED. */
+export function requireNotRetained({ name, desired }: ClusterRow): void {
+  if (desired === 'retained')
+    throw new Refusal(
+      'CLUSTER_RETAINED',
+      `Cluster ${name} was deleted, only its volumes are kept: nothing of it runs.`,
+    );
+}
+
+/** What a copy is made from. Refusals: NOT_FOUND, CLUSTER_DELETING. */
+export async function getClusterToCopy(store: Store, nameOrId: string): Promise<ClusterRow> {
   const row = await getClusterNamed(store, nameOrId);
   if (row.desired === 'deleted') throw new Refusal('CLUSTER_DELETING', `Cluster ${row.name} is being deleted.`);
   return row;

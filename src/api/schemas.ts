@@ -112,6 +112,10 @@ export const patchBody = z
   })
   .refine((body) => Object.keys(body).length > 0, 'names nothing to change');
 
+export const purgeBody = z.strictObject({
+  confirm: z.string().max(64).optional().describe('Name of the cluster'),
+});
+
 export const backupBody = z.strictObject({
   member: ordinal.optional().describe('Ordinal; a running replica with the least lag by default'),
 });
@@ -134,6 +138,11 @@ export const memberParams = clusterParams.extend({
 export const noQuery = z.strictObject({});
 export const createQuery = z.strictObject({ dryRun: flag.optional() });
 export const watchQuery = z.strictObject({ watch: flag.optional() });
+export const deleteQuery = z.strictObject({
+  retainVolumes: flag
+    .optional()
+    .describe('Keep volumes, reservations, backups and secrets, until the cluster is purged'),
+});
 export const listQuery = z.strictObject({ all: flag.optional() });
 export const eventsQuery = z.strictObject({
   after: z.coerce
@@ -197,16 +206,50 @@ const originView = z.object({
   ]),
 });
 
+const retained = z.object({
+  since: z.number(),
+  requestedBy: z.string(),
+  endedAt: z.number().nullable().describe('When mysqld of all members had ended and their archives were complete'),
+  downAt: z.number().nullable().describe('When no task was left'),
+  isExact: z
+    .boolean()
+    .nullable()
+    .describe('Its primary said what it held after the last write; false: copies may lack the last writes'),
+  volumes: z.number().describe('That are kept'),
+  bytesReserved: z.number().describe('Of those volumes'),
+  newestBackup: z.object({ id: z.string(), member: z.number(), endedAt: z.number().nullable() }).nullable(),
+  recoveryWindow: z
+    .object({
+      from: z.number().nullable(),
+      to: z.number().nullable(),
+      backupId: z.string().nullable(),
+      missing: z.string().describe('GTIDs that were acknowledged and are in no archive'),
+    })
+    .nullable()
+    .describe('Null until `endedAt`'),
+});
+
 export const clusterSummary = z.object({
   id: z.string(),
   origin: originView.nullable().describe('What it is a copy of'),
   name: z.string(),
-  state: z.enum(['creating', 'ready', 'degraded', 'failing-over', 'blocked', 'deleting', 'deleted']),
+  state: z.enum([
+    'creating',
+    'ready',
+    'degraded',
+    'failing-over',
+    'blocked',
+    'retaining',
+    'retained',
+    'deleting',
+    'deleted',
+  ]),
   conditions: z.array(condition),
   epoch: z.number(),
   primary: z.number().nullable(),
   createdAt: z.number(),
   deletedAt: z.number().nullable(),
+  retained: retained.nullable().describe('It was deleted with its volumes retained, and not purged yet'),
   spec: specView,
   warnings: z.array(z.string()),
   automation: z.object({ mode: z.enum(['on', 'off']), until: z.number().nullable() }),

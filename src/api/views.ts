@@ -15,9 +15,10 @@ import type {
 } from '../store/rows.ts';
 import type { ApiDeps } from './deps.ts';
 import type { LiveMember, LiveState, LiveWork } from './live.ts';
+import { retainedView } from './retained.ts';
 import type { ClusterView, EndpointsView, MemberView } from './schemas.ts';
 
-export function clusterSummary(deps: ApiDeps, row: ClusterRow) {
+export async function clusterSummary(deps: ApiDeps, row: ClusterRow) {
   const { state, conditions } = stateOf(deps, row);
   const { id, name, epoch, primary, createdAt, deletedAt, spec } = row;
   const warnings = specWarnings(spec);
@@ -32,6 +33,7 @@ export function clusterSummary(deps: ApiDeps, row: ClusterRow) {
     primary,
     createdAt,
     deletedAt,
+    retained: await retainedView(deps, row),
     spec,
     warnings,
     automation: { mode: row.automation, until: row.automationUntil },
@@ -44,7 +46,7 @@ export function clusterSummary(deps: ApiDeps, row: ClusterRow) {
       flushing: replicaVoters(rule).flatMap(({ ordinal, bootId }) => (bootId === undefined ? [ordinal] : [])),
       version: rule.version,
     },
-    rehearsal: row.deletedAt === null ? deps.live.rehearsal(row.id) : null,
+    rehearsal: row.desired === 'present' ? deps.live.rehearsal(row.id) : null,
   };
 }
 
@@ -59,7 +61,11 @@ function stateOf({ live }: ApiDeps, row: ClusterRow): LiveState {
   if (row.deletedAt !== null) return { state: 'deleted', conditions: [] };
   const known = live.state(row.id);
   if (known) return known;
-  return { state: row.desired === 'deleted' ? 'deleting' : 'creating', conditions: [] };
+  const states = {
+    present: 'creating',
+    retained: row.retained?.downAt === undefined ? 'retaining' : 'retained',
+  } as const;
+  return { state: row.desired === 'deleted' ? 'deleting' : states[row.desired], conditions: [] };
 }
 
 export async function clusterView(deps: ApiDeps, row: ClusterRow): Promise<ClusterView> {
@@ -68,7 +74,7 @@ export async function clusterView(deps: ApiDeps, row: ClusterRow): Promise<Clust
     const bundle = member.bundleId === null ? null : await findBundle(deps.store, member.bundleId);
     members.push(memberView({ row, member, bundle, live: deps.live.member(row.id, member.ordinal) }));
   }
-  return { ...clusterSummary(deps, row), members };
+  return { ...(await clusterSummary(deps, row)), members };
 }
 
 interface MemberParts {
@@ -110,7 +116,9 @@ function roleOf(row: ClusterRow, member: MemberRow, live: LiveMember | null): Me
 export async function endpointsView(deps: ApiDeps, row: ClusterRow): Promise<EndpointsView> {
   let primary: EndpointsView['primary'] = null;
   const replicas: EndpointsView['replicas'] = [];
-  for (const member of await listMembers(deps.store, row.id)) {
+  // Nobody is led to one that has ended, or is about to.
+  const members = row.desired === 'retained' ? [] : await listMembers(deps.store, row.id);
+  for (const member of members) {
     const bundle = member.bundleId === null ? null : await findBundle(deps.store, member.bundleId);
     if (!bundle) continue;
     const { ordinal } = member;

@@ -1,7 +1,7 @@
 /** The client verbs of `selvedge`. main routes to them; `up`, `local`, `scheduler` and `executor` are its own. */
 
 import { backup, backupPolicy, backups, download, verify } from './backups.ts';
-import { endpoints, ls, rm, status } from './clusters.ts';
+import { del, endpoints, ls, purge, rm, status } from './clusters.ts';
 import { copy } from './copy.ts';
 import { create } from './create.ts';
 import { ApiError, createClient } from './http.ts';
@@ -35,6 +35,8 @@ const verbs: readonly Verb[] = [
   tails,
   set,
   rm,
+  del,
+  purge,
   events,
   offers,
   reservations,

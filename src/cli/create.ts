@@ -155,7 +155,7 @@ export async function createCluster({ client, io, isJson, options }: VerbContext
     timeoutMs,
     look: () => client.request({ method: 'GET', path: clusterPath(created.id), schema: clusterView }),
     describe: stateLine,
-    isDone: ({ state }) => ['ready', 'deleting', 'deleted'].includes(state),
+    isDone: ({ state }) => ['ready', 'retaining', 'retained', 'deleting', 'deleted'].includes(state),
   });
   const last = seen ?? created;
   io.out(isJson ? `${JSON.stringify({ ...last, credentials })}\n` : `\n${clusterText(last)}`);

@@ -46,7 +46,7 @@ export function clusterText(cluster: ClusterView): string {
       member.gtidExecuted,
     ]),
   );
-  const { rehearsal } = cluster;
+  const { rehearsal, retained } = cluster;
   const heir = rehearsal
     ? rehearsal.refusal
       ? `nobody follows: ${rehearsal.refusal.message}`
@@ -56,7 +56,18 @@ export function clusterText(cluster: ClusterView): string {
   const messages = cluster.members
     .filter(({ message }) => message)
     .map(({ ordinal, message }) => `member ${ordinal}: ${clean(message ?? '')}\n`);
-  return [head, ...conditions, outlook, '\n', members, ...messages].join('');
+  return [head, ...conditions, retained ? retainedText(retained) : '', outlook, '\n', members, ...messages].join('');
+}
+
+function retainedText(retained: NonNullable<ClusterView['retained']>): string {
+  const { since, requestedBy, volumes, bytesReserved, newestBackup, recoveryWindow } = retained;
+  const window =
+    recoveryWindow?.from == null
+      ? 'no recovery window'
+      : `recovery window ${time(recoveryWindow.from)} to ${time(recoveryWindow.to)}`;
+  const backup = newestBackup ? `newest backup ${newestBackup.id} on member ${newestBackup.member}` : 'no backup';
+  const held = `${volumes} volumes of ${Math.round(bytesReserved / 1048576)} MB, ${backup}, ${window}`;
+  return `${clean(`Volumes retained since ${time(since)} by ${requestedBy}: ${held}.`)}\n`;
 }
 
 export function endpointsText({ epoch, primary, replicas }: EndpointsView): string {

@@ -4,6 +4,8 @@
  *
  *   deleted       nothing is left
  *   deleting      a person asked for it
+ *   retaining     a person asked for it, and to keep the volumes
+ *   retained      only its volumes and reservations are left
  *   failing-over  a failover or switchover is open
  *   creating      no primary took writes yet, or a member never had data
  *   blocked       the primary is not writable, or its commits do not complete
@@ -49,7 +51,9 @@ export interface Trouble {
 
 export interface StateFacts {
   readonly spec: ClusterSpec;
-  readonly desired: 'present' | 'deleted';
+  readonly desired: 'present' | 'retained' | 'deleted';
+  /** Of a cluster whose volumes are retained: whether no task is left, and where it is, for people. */
+  readonly retained?: { readonly isDown: boolean; readonly isWhole: boolean; readonly message: string } | null;
   readonly deletedAt: number | null;
   readonly epoch: number;
   readonly primary: number | null;
@@ -108,6 +112,7 @@ export const conditionTypes = [
   'ArchiveGap',
   'AutomationOff',
   'FailoverCooldown',
+  'Retained',
   'Deleting',
 ] as const;
 export type ConditionType = (typeof conditionTypes)[number];
@@ -125,6 +130,11 @@ export function deriveState(facts: StateFacts): { state: ClusterState; condition
     add('Deleting', 'AskedFor', `${facts.members.length} members are being released`);
     return { state, conditions };
   }
+  if (state === 'retaining' || state === 'retained') {
+    const { isWhole = true, message = '' } = facts.retained ?? {};
+    add('Retained', isWhole ? 'AskedFor' : 'NotWhole', message);
+    return { state, conditions };
+  }
   if (facts.restoring) add('Restoring', 'AskedFor', facts.restoring);
   addPrimaryConditions(facts, state, add);
   addMemberConditions(facts, state, add);
@@ -136,6 +146,7 @@ export function deriveState(facts: StateFacts): { state: ClusterState; condition
 function pickState(facts: StateFacts): ClusterState {
   if (facts.deletedAt !== null) return 'deleted';
   if (facts.desired === 'deleted') return 'deleting';
+  if (facts.desired === 'retained') return facts.retained?.isDown ? 'retained' : 'retaining';
   if (facts.openFailover && facts.openFailover.kind !== 'first') return 'failing-over';
   // After the first epoch an epoch that is not activated is a broken failover, not a creation.
   if (facts.epoch === 0 || (facts.epoch === 1 && !facts.isActivated)) return 'creating';

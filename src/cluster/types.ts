@@ -115,7 +115,16 @@ export interface Voter {
 }
 
 /** Derived, never stored to decide. docs/states.md explains each. */
-export type ClusterState = 'creating' | 'ready' | 'degraded' | 'failing-over' | 'blocked' | 'deleting' | 'deleted';
+export type ClusterState =
+  | 'creating'
+  | 'ready'
+  | 'degraded'
+  | 'failing-over'
+  | 'blocked'
+  | 'retaining'
+  | 'retained'
+  | 'deleting'
+  | 'deleted';
 
 /** A person's word on who becomes the primary; the guards of safety come first. */
 export type Preference = 'prefer' | 'neutral' | 'never';

@@ -1,6 +1,7 @@
 /** The first step of the loop: all facts about one cluster, from the store and from the executors' last statuses. */
 import type { Status } from '../channel/protocol.ts';
 import { type MemberRecord, readClusterFacts } from '../store/cluster-facts.ts';
+import type { OpenCopy } from '../store/retained.ts';
 import type {
   BackupRow,
   BundleRow,
@@ -42,6 +43,8 @@ export interface ClusterView {
   readonly rebuilds: readonly RebuildRow[];
   /** The open one. */
   readonly restore: RestoreRow | null;
+  /** New clusters that are filled from this one; known only while its volumes are retained. */
+  readonly copies: readonly OpenCopy[];
   /** Of the newest change of the primary, when it was refused in this epoch. */
   readonly lastRefusal: { readonly code: string; readonly message: string } | null;
 }
@@ -58,6 +61,7 @@ export async function gather(context: Context, clusterId: string): Promise<Clust
     verifications: facts.verifications,
     rebuilds: facts.openRebuilds,
     restore: facts.openRestore,
+    copies: facts.copies,
     lastRefusal: newestFailover?.fromEpoch === cluster.epoch ? newestFailover.refusal : null,
     members: facts.members.map((record) => viewOf(context, record)),
   };
@@ -88,6 +92,11 @@ export function primaryOf(view: ClusterView): MemberView | null {
  */
 export function isHeldForRestore({ cluster, restore }: Pick<ClusterView, 'cluster' | 'restore'>): boolean {
   return restore !== null && restore.fencingAt !== null && restore.fromEpoch === cluster.epoch;
+}
+
+/** Nobody is started, joined, promoted or failed over to: a restore works on it, or it ends and its volumes are kept. */
+export function isHeld(view: Pick<ClusterView, 'cluster' | 'restore'>): boolean {
+  return view.cluster.desired === 'retained' || isHeldForRestore(view);
 }
 
 export const isRunning = (member: MemberView): boolean => member.status?.instance === 'running';

@@ -19,15 +19,7 @@ import type { MemberInput } from '../machines/member.ts';
 import { setActivated, storeRule } from '../store/clusters.ts';
 import { findMemberEvent } from '../store/events.ts';
 import { type Context, emit } from './context.ts';
-import {
-  type ClusterView,
-  gatherMember,
-  isHeldForRestore,
-  isInPlace,
-  isRunning,
-  type MemberView,
-  primaryOf,
-} from './gather.ts';
+import { type ClusterView, gatherMember, isHeld, isInPlace, isRunning, type MemberView, primaryOf } from './gather.ts';
 import { openRebuildFor } from './rebuild-actors.ts';
 import { issuedBy } from './trimming.ts';
 import { ackFlushFor, lowerAcknowledgements, readExecutedNow } from './voter-actor.ts';
@@ -83,7 +75,7 @@ export async function joinCluster(
     wasInPlace &&= isInPlace(view, self);
     if (!isRunning(self) || !self.isConnected) throw new Error('the instance stopped');
     if (view.cluster.epoch === 0 || (view.failover && !isActivating(view))) return undefined;
-    if (isHeldForRestore(view)) return undefined;
+    if (isHeld(view)) return undefined;
     if (view.rebuilds.some((rebuild) => rebuild.ordinal === ordinal)) return undefined;
     const primary = primaryOf(view);
     if (!primary) return undefined;

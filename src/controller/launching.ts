@@ -37,7 +37,7 @@ export function newPlacementWant(context: Context, clusterId: string, ordinal: n
         getCluster(context.store, clusterId),
         getMember(context.store, clusterId, ordinal),
       ]);
-      if (member.bundleId !== null || member.desired === 'gone') return null;
+      if (member.bundleId !== null || cluster.desired !== 'present') return null;
       const bundles = await listBundles(context.store, { states: ['intended', 'reserved'] });
       const choice = chooseAgent({
         spec: cluster.spec,

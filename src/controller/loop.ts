@@ -25,6 +25,7 @@ import { provideMember } from './member-actors.ts';
 import { provideRebuild } from './rebuild-actors.ts';
 import { createRefills } from './refilling.ts';
 import { provideRestore } from './restore-actors.ts';
+import { provideRetirement } from './retirement-actors.ts';
 import { provideRemoval, provideVerify } from './verify-actors.ts';
 import { stepVoters } from './voter-actor.ts';
 
@@ -54,6 +55,7 @@ export function startLoop(context: Context, clusterId: string, onView: (view: Cl
     restore: provideRestore(context),
     verify: provideVerify(context),
     removal: provideRemoval(context),
+    retirement: provideRetirement(context),
   };
   /** Machines that came to their end; a member that is gone has no more work, whatever its row says. */
   const ended = new Set<string>();
@@ -101,6 +103,7 @@ export function startLoop(context: Context, clusterId: string, onView: (view: Cl
     tellIntent(cluster.desired);
     await tellWhole(view);
     if (cluster.desired === 'deleted') return finishDeletion(view);
+    if (cluster.desired === 'retained') return lookRetained(view);
     if (view.failover)
       ensureMachine(`failover.${view.failover.id}`, logics.failover, { clusterId, failoverId: view.failover.id });
     for (const { id } of view.backups) ensureMachine(`backup.${id}`, logics.backup, { clusterId, backupId: id });
@@ -139,6 +142,16 @@ export function startLoop(context: Context, clusterId: string, onView: (view: Cl
       const ordinals = away.map(({ ordinal }) => ordinal).join(', ');
       await emit(context, 'cluster.degraded', cluster, `not in their place: ${ordinals}`);
     }
+  }
+
+  /** Nothing else works on it any more; the store has closed what was open. */
+  function lookRetained({ cluster }: ClusterView): void {
+    for (const [key, actor] of machines) {
+      if (key.startsWith('member.') || key === 'retirement') continue;
+      actor.stop();
+      machines.delete(key);
+    }
+    if (cluster.retained?.downAt === undefined) ensureMachine('retirement', logics.retirement, { clusterId });
   }
 
   async function finishDeletion(view: ClusterView): Promise<void> {

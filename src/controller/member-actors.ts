@@ -16,17 +16,10 @@ import { markInitialised, setMemberBundle, setMemberFailure, setMemberPhase } fr
 import { mayFailOver, wasTriedInVain } from './automation.ts';
 import { type Context, emit } from './context.ts';
 import { copyInto, isToBeCopied } from './copying.ts';
-import {
-  type ClusterView,
-  gatherMember,
-  isHeldForRestore,
-  isInPlace,
-  isRunning,
-  type MemberView,
-  primaryOf,
-} from './gather.ts';
+import { type ClusterView, gatherMember, isHeld, isInPlace, isRunning, type MemberView, primaryOf } from './gather.ts';
 import { joinCluster } from './joining.ts';
 import { newPlacementWant, partOnly, relaunchWant, releaseWant } from './launching.ts';
+import { isLending, isRetired, lend, park } from './lending.ts';
 import { openRebuildFor } from './rebuild-actors.ts';
 import { isLeftBehind, isUndecided, requireTrimAllowed } from './trimming.ts';
 import { ackFlushFor } from './voter-actor.ts';
@@ -56,6 +49,8 @@ export function provideMember(context: Context) {
       startInstance: effect(startInstance),
       join: effect(joinCluster),
       serve: effect(serve),
+      park: effect(park),
+      lend: effect(lend),
       stopTask: effect(stopTask),
       release: effect(release),
       backOff: effect(backOff),
@@ -88,7 +83,7 @@ async function tellRefusal(context: Context, { clusterId, ordinal }: MemberInput
 }
 
 async function readFacts(context: Context, { input }: Run<MemberFacts>): Promise<MemberFacts> {
-  const { self } = await gatherMember(context, input.clusterId, input.ordinal);
+  const { view, self } = await gatherMember(context, input.clusterId, input.ordinal);
   // Also when the answer to `start` was lost: nobody may fill the volume a second time, and creation waits for it.
   await rememberInitialised(context, self);
   const retryAt = self.member.retryAt;
@@ -97,6 +92,8 @@ async function readFacts(context: Context, { input }: Run<MemberFacts>): Promise
     hasLiveTask: self.isLive,
     hasBundle: self.bundle !== null && self.bundle.state !== 'released',
     isInstanceRunning: isRunning(self),
+    isParked: isRetired(view) && !isLending(view, self),
+    isLending: isLending(view, self),
     retryAt: retryAt !== null && retryAt > context.clock.now() ? retryAt : null,
   };
 }
@@ -113,8 +110,9 @@ async function place(context: Context, { input, signal }: Run<void>): Promise<vo
   const since = context.clock.now();
   try {
     await lookUntil(context, clusterId, signal, async () => {
-      const { self } = await gatherMember(context, clusterId, ordinal);
+      const { view, self } = await gatherMember(context, clusterId, ordinal);
       if (self.isLive) return true;
+      if (view.cluster.desired === 'retained' && !isLending(view, self)) return true;
       if (!self.bundle || self.bundle.state === 'releasing' || self.bundle.state === 'released') {
         if (self.bundle) await setMemberBundle(context.store, context.leader, { clusterId, ordinal, bundleId: null });
         want(newPlacementWant(context, clusterId, ordinal));
@@ -150,6 +148,7 @@ async function giveUpAttempt(context: Context, self: MemberView, since: number):
 async function startInstance(context: Context, { input, signal }: Run<void>): Promise<void> {
   const { clusterId, ordinal } = input;
   const copyId = context.newId();
+  const since = context.clock.now();
   await lookUntil(context, clusterId, signal, async () => {
     const { view, self } = await gatherMember(context, clusterId, ordinal);
     if (!self.isLive) throw new Error(`the task ended: ${self.launch?.taskState} ${self.launch?.taskMessage ?? ''}`);
@@ -159,7 +158,7 @@ async function startInstance(context: Context, { input, signal }: Run<void>): Pr
       await rememberInitialised(context, self);
       return true;
     }
-    if (instance === 'starting' || instance === 'rebuilding' || isHeldForRestore(view)) return undefined;
+    if (instance === 'starting' || instance === 'rebuilding' || isHeld(view)) return undefined;
     if (instance !== 'none' && view.rebuilds.some((rebuild) => rebuild.ordinal === ordinal)) return undefined;
     if (instance === 'failed' && reason?.code === 'LEFTOVER_NOT_SAVED') {
       throw new Refusal('LEFTOVER_NOT_SAVED', reason.message);
@@ -167,7 +166,7 @@ async function startInstance(context: Context, { input, signal }: Run<void>): Pr
     if (instance === 'failed' && (await isRefillNeeded(context, view, self))) return undefined;
     if (isToBeCopied(view, self)) {
       const filling = await fillingOf(context, view, self);
-      return copyInto(context, view, self, { ...filling, id: copyId, signal });
+      return copyInto(context, view, self, { ...filling, id: copyId, since, signal });
     }
     if (isLeftBehind(view, self)) return rejoinHeld(context, view, self);
     if (await mustWaitForFailover(context, view, self)) return undefined;
@@ -299,7 +298,7 @@ async function serve(context: Context, { input, signal }: Run<void>): Promise<vo
     if (!self.isLive) return true;
     if (!self.isConnected || !self.status) return undefined;
     if (!isRunning(self)) return true;
-    if (isHeldForRestore(view)) return undefined;
+    if (isHeld(view)) return undefined;
     if (view.failover && !isNeededByActivation(context, view)) return undefined;
     return isInPlace(view, self) ? undefined : true;
   });

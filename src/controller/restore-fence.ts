@@ -52,13 +52,14 @@ async function pause(context: Context, { id, clusterId, signal }: Here): Promise
   const view = await gather(context, clusterId);
   const primary = primaryOf(view);
   const held =
-    (primary && (await demote(context, view, primary, signal))) ??
+    (primary && (await demotePrimary(context, view, primary, signal))) ??
     lastKnownOf(view.cluster, context.lastKnownPrimaryGtid);
   await recordRestore(context.store, context.leader, id, { facts: { held } });
   return held;
 }
 
-async function demote(
+/** What the primary holds, when it takes no more writes. Null: it does not run or is not reached. Throws its refusal. */
+export async function demotePrimary(
   context: Context,
   view: ClusterView,
   primary: MemberView,

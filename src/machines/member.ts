@@ -1,5 +1,6 @@
 /**
- * One member: reserve → launch → start → join → serve → stop → release.
+ * One member: reserve → launch → start → join → serve → stop → release. Of a cluster whose volumes are retained: stop →
+ * parked, and lending while a copy reads them.
  *
  * Facts live in the store, in Mesos and on the agent. Every way in goes through `resuming`, which reads them and
  * routes; a crash of the control plane is nothing but another way in. Effects look before they act and may run twice.
@@ -21,6 +22,10 @@ export interface MemberFacts {
   readonly hasBundle: boolean;
   /** The executor says that mysqld runs. */
   readonly isInstanceRunning: boolean;
+  /** Its cluster has ended and its volumes are kept: nothing is to run. */
+  readonly isParked: boolean;
+  /** As parked, but a copy reads its volumes: its executor is to run, mysqld is not. */
+  readonly isLending: boolean;
   /** A failed step waits until then. */
   readonly retryAt: number | null;
 }
@@ -32,6 +37,8 @@ export const memberDeadlinesMs = {
   starting: 180_000,
   joining: 600_000,
   serving: 600_000,
+  parked: 600_000,
+  lending: 600_000,
   stopping: 180_000,
   releasing: 60_000,
   backingOff: 120_000,
@@ -50,6 +57,8 @@ export const memberMachine = setup({
     startInstance: effect<void, MemberInput>('startInstance'),
     join: effect<void, MemberInput>('join'),
     serve: effect<void, MemberInput>('serve'),
+    park: effect<void, MemberInput>('park'),
+    lend: effect<void, MemberInput>('lend'),
     stopTask: effect<void, MemberInput>('stopTask'),
     release: effect<void, MemberInput>('release'),
     backOff: effect<void, MemberInput>('backOff'),
@@ -61,9 +70,11 @@ export const memberMachine = setup({
   },
   guards: {
     isWaiting: ({ context }) => context.facts?.desired === 'present' && context.facts.retryAt !== null,
-    mustStop: ({ context }) => context.facts?.desired === 'gone' && context.facts.hasLiveTask,
+    mustStop: ({ context: { facts } }) => facts?.hasLiveTask === true && (facts.desired === 'gone' || facts.isParked),
     mustRelease: ({ context }) => context.facts?.desired === 'gone' && context.facts.hasBundle,
     isGone: ({ context }) => context.facts?.desired === 'gone',
+    isParked: ({ context }) => context.facts?.isParked === true,
+    isLending: ({ context }) => context.facts?.isLending === true,
     needsTask: ({ context }) => context.facts?.hasLiveTask === false,
     needsInstance: ({ context }) => context.facts?.isInstanceRunning === false,
   },
@@ -91,8 +102,10 @@ export const memberMachine = setup({
         { guard: 'mustStop', target: 'stopping' },
         { guard: 'mustRelease', target: 'releasing' },
         { guard: 'isGone', target: 'gone' },
+        { guard: 'isParked', target: 'parked' },
         { guard: 'isWaiting', target: 'backingOff' },
         { guard: 'needsTask', target: 'placing' },
+        { guard: 'isLending', target: 'lending' },
         { guard: 'needsInstance', target: 'starting' },
         { target: 'joining' },
       ],
@@ -136,6 +149,26 @@ export const memberMachine = setup({
         onError: { target: 'backingOff', actions: { type: 'recordFailure', params: ({ event }) => event } },
       },
       after: { serving: 'resuming' },
+    },
+    parked: {
+      entry: { type: 'recordPhase', params: { phase: 'parked' } },
+      invoke: {
+        src: 'park',
+        input: ({ context }) => context,
+        onDone: 'resuming',
+        onError: { target: 'backingOff', actions: { type: 'recordFailure', params: ({ event }) => event } },
+      },
+      after: { parked: 'resuming' },
+    },
+    lending: {
+      entry: { type: 'recordPhase', params: { phase: 'lending' } },
+      invoke: {
+        src: 'lend',
+        input: ({ context }) => context,
+        onDone: 'resuming',
+        onError: { target: 'backingOff', actions: { type: 'recordFailure', params: ({ event }) => event } },
+      },
+      after: { lending: 'resuming' },
     },
     stopping: {
       entry: { type: 'recordPhase', params: { phase: 'stopping' } },

@@ -16,6 +16,7 @@ import { rehearse } from '../controller/plan.ts';
 import type { ConditionTime } from '../store/conditions.ts';
 import type { ConditionTimes } from './condition-times.ts';
 import { createMetrics } from './metrics.ts';
+import { describeRetained, retainedOptions, retainedWindow } from './retained-view.ts';
 
 /** `/primary` and `isPrimaryCommitting`: the last heartbeat commit is younger than this. */
 const leaseMs = 3000;
@@ -51,9 +52,10 @@ export function createLiveView(options: {
     },
     copyOptions(clusterId) {
       const view = controller.view(clusterId);
-      return view ? copyOptions(view) : null;
+      if (!view) return null;
+      return view.cluster.desired === 'retained' ? retainedOptions(view, now()) : copyOptions(view);
     },
-    recoveryWindow: (clusterId) => controller.archives.window(clusterId),
+    recoveryWindow: (clusterId) => retainedWindow(controller.view(clusterId)) ?? controller.archives.window(clusterId),
     planRestore(clusterId, { until, backupId, left }) {
       const view = controller.view(clusterId);
       const facts = view && restoreFacts(view, { left, lastKnown: controller.lastKnown(view), at: now() });
@@ -88,6 +90,7 @@ function factsOf(
   return {
     spec: cluster.spec,
     desired: cluster.desired,
+    retained: describeRetained(view) ?? null,
     deletedAt: cluster.deletedAt,
     epoch: cluster.epoch,
     primary: cluster.primary,

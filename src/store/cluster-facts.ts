@@ -10,6 +10,7 @@ import { findLaunch } from './launches.ts';
 import { listMembers } from './members.ts';
 import { listOpenRebuilds } from './rebuilds.ts';
 import { findOpenRestore } from './restores.ts';
+import { listOpenCopies, type OpenCopy } from './retained.ts';
 import type {
   BackupRow,
   BundleRow,
@@ -38,6 +39,8 @@ export interface ClusterFacts {
   readonly verifications: readonly VerificationRow[];
   readonly openRebuilds: readonly RebuildRow[];
   readonly openRestore: RestoreRow | null;
+  /** New clusters that are filled from this one, while its volumes are retained. */
+  readonly copies: readonly OpenCopy[];
 }
 
 export interface MemberRecord {
@@ -90,8 +93,9 @@ async function readRows(store: Store, clusterId: string): Promise<ClusterFacts> 
     listNewestVerifications(store, clusterId),
   ]);
   const records = await Promise.all(members.map((member) => readMember(store, member)));
+  const copies = cluster.desired === 'retained' ? await listOpenCopies(store, clusterId) : [];
   const ofBackups = { keptBackups, newestBackups, verifications };
-  return { cluster, members: records, openFailover, newestFailover, openRebuilds, openRestore, ...ofBackups };
+  return { cluster, members: records, openFailover, newestFailover, openRebuilds, openRestore, copies, ...ofBackups };
 }
 
 async function readMember(store: Store, member: MemberRow): Promise<MemberRecord> {

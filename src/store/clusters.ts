@@ -7,11 +7,13 @@ import {
   backupPolicyColumn,
   originColumn,
   preferencesColumn,
+  retainedColumn,
   ruleColumn,
   secretsColumn,
   specColumn,
 } from './columns.ts';
 import { writeEvent } from './events.ts';
+import { requireNoCopy } from './guards.ts';
 import type { ClusterRow, ClusterSecrets, Leader } from './rows.ts';
 import { seal, unseal } from './secrets.ts';
 import { takeNumbers } from './sequence.ts';
@@ -24,7 +26,7 @@ const clusterRow = z
     id: z.string(),
     name: z.string(),
     spec: json(specColumn),
-    desired: z.enum(['present', 'deleted']),
+    desired: z.enum(['present', 'retained', 'deleted']),
     createdAt: z.number(),
     deletedAt: z.number().nullable(),
     epoch: z.number(),
@@ -43,6 +45,7 @@ const clusterRow = z
     backupPolicyAt: z.number().nullable(),
     servicePort: z.number().nullable(),
     origin: json(originColumn).nullable(),
+    retained: json(retainedColumn).nullable(),
   })
   .transform(({ primaryOrdinal, ...row }): ClusterRow => ({ ...row, primary: primaryOrdinal }));
 
@@ -59,7 +62,8 @@ export interface NewCluster {
 
 /**
  * Stores a person's wish for a cluster with its members, whole or not at all, and tells it as `cluster.created`.
- * The same id again answers the row that is there. Refusals: NAME_TAKEN, NO_SERVICE_PORT.
+ * The same id again answers the row that is there. Refusals: NAME_TAKEN, NO_SERVICE_PORT, CLUSTER_DELETING (its source
+ * is).
  */
 export function insertCluster(store: Store, input: NewCluster): Promise<ClusterRow> {
   return transaction(store, () => {
@@ -67,6 +71,8 @@ export function insertCluster(store: Store, input: NewCluster): Promise<ClusterR
     if (known) return known;
     const { id, spec } = input;
     if (findByOpenName(store, spec.name)) throw new Refusal('NAME_TAKEN', `a cluster named ${spec.name} exists`);
+    if (input.origin && getById(store, input.origin.clusterId).desired === 'deleted')
+      throw new Refusal('CLUSTER_DELETING', `cluster ${input.origin.cluster} is being deleted`);
     run(
       store,
       `INSERT INTO cluster
@@ -128,10 +134,15 @@ export async function getCluster(store: Store, id: string): Promise<ClusterRow> 
   return getById(store, id);
 }
 
-/** A person's intent to delete; told as `cluster.deleting` the first time. Refusal: NOT_FOUND. */
+/**
+ * A person's intent to delete; told as `cluster.deleting` the first time. Refusals: NOT_FOUND, CLUSTER_RETAINED (it is
+ * purged instead), COPY_OPEN.
+ */
 export function markClusterDeleted(store: Store, id: string, requestedBy?: string): Promise<ClusterRow> {
   return transaction(store, () => {
-    const { name } = getById(store, id);
+    const { name, desired } = getById(store, id);
+    if (desired === 'retained') throw new Refusal('CLUSTER_RETAINED', `the volumes of ${name} are retained`);
+    if (desired === 'present') requireNoCopy(store, id);
     if (run(store, "UPDATE cluster SET desired = 'deleted' WHERE id = ? AND desired = 'present'", id) > 0) {
       run(store, "UPDATE member SET desired = 'gone' WHERE cluster_id = ?", id);
       writeEvent(store, { kind: 'cluster.deleting', clusterId: id, cluster: name, data: by(requestedBy) });
@@ -337,7 +348,8 @@ function findById(store: Store, id: string): ClusterRow | null {
   return findRow(store, clusterRow, 'SELECT * FROM cluster WHERE id = ?', id);
 }
 
-function getById(store: Store, id: string): ClusterRow {
+/** For use inside a transaction. Refusal: NOT_FOUND. */
+export function getById(store: Store, id: string): ClusterRow {
   const row = findById(store, id);
   if (!row) throw new Refusal('NOT_FOUND', `there is no cluster ${id}`);
   return row;

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { BackupPolicy } from '../cluster/backup-policy.ts';
 import type { Origin } from '../cluster/recovery.ts';
 import type { Bundle, ClusterSpec, Preferences, VoterRule } from '../cluster/types.ts';
-import type { ClusterSecrets, FailoverFacts, FailoverOptions, RestoreFacts, Step } from './rows.ts';
+import type { ClusterSecrets, FailoverFacts, FailoverOptions, RestoreFacts, Retained, Step } from './rows.ts';
 
 const volume = z.object({ type: z.enum(['root', 'path', 'mount']), sizeMb: z.number() });
 
@@ -111,6 +111,23 @@ export const restoreFactsColumn: z.ZodType<RestoreFacts> = z.object({
   fillingAt: z.number().exactOptional(),
   gtidSet: z.string().exactOptional(),
   undoing: z.object({ code: z.string(), message: z.string() }).nullable().exactOptional(),
+});
+
+export const retainedColumn: z.ZodType<Retained> = z.object({
+  since: z.number(),
+  requestedBy: z.string(),
+  within: z.string().exactOptional(),
+  isExact: z.boolean().exactOptional(),
+  endedAt: z.number().exactOptional(),
+  window: z
+    .object({
+      from: z.number().nullable(),
+      to: z.number().nullable(),
+      backupId: z.string().nullable(),
+      missing: z.string(),
+    })
+    .exactOptional(),
+  downAt: z.number().exactOptional(),
 });
 
 export const stepsColumn: z.ZodType<Step[]> = z.array(

@@ -16,8 +16,11 @@ export interface ClusterRow {
   readonly id: string;
   readonly name: string;
   readonly spec: ClusterSpec;
-  /** 'deleted' is a person's intent; deletedAt says when nothing was left. The name is free again from then on. */
-  readonly desired: 'present' | 'deleted';
+  /**
+   * 'deleted' is a person's intent; deletedAt says when nothing was left. The name is free again from then on.
+   * 'retained': deleted but for its volumes and reservations, until a person purges it.
+   */
+  readonly desired: 'present' | 'retained' | 'deleted';
   readonly createdAt: number;
   readonly deletedAt: number | null;
   /** 0 until the first primary. Epoch, primary and voters change together, by compare-and-set on epoch and rule version. */
@@ -34,11 +37,36 @@ export interface ClusterRow {
   readonly preferences: Preferences;
   /** Null: it began empty. */
   readonly origin: Origin | null;
+  /** Null: nobody ever asked to keep its volumes. */
+  readonly retained: Retained | null;
   readonly backupPolicy: BackupPolicy;
   /** When a person said so; null: it is the default, and runs count from the cluster's creation. */
   readonly backupPolicyAt: number | null;
   /** Of the cluster for life: `selvedge proxy` gives the primary there. null when nothing is left of the cluster. */
   readonly servicePort: number | null;
+}
+
+/** The end of a cluster whose volumes are kept. Each fact is there from when it is known. */
+export interface Retained {
+  /** When a person asked for it. */
+  readonly since: number;
+  readonly requestedBy: string;
+  /** All that it had acknowledged when nobody could write any more: nothing else gets into a copy. */
+  readonly within?: string;
+  /** The primary said so after its last write. False: it is what was known of it, and what its replicas had received. */
+  readonly isExact?: boolean;
+  /** mysqld of every member that was reached has ended, and the archives have what they could get. */
+  readonly endedAt?: number;
+  /** As GET recovery-window shows it, as of `endedAt`. */
+  readonly window?: {
+    readonly from: number | null;
+    readonly to: number | null;
+    readonly backupId: string | null;
+    /** Acknowledged, and in no archive. */
+    readonly missing: string;
+  };
+  /** No task was left. */
+  readonly downAt?: number;
 }
 
 export interface MemberRow {

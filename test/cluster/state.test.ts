@@ -113,6 +113,20 @@ describe('each state with its conditions', () => {
       ['deleting', 'Deleting/AskedFor: 3 members are being released'],
     ],
     [
+      'a person asked to delete it and to keep its volumes',
+      {
+        desired: 'retained',
+        isPrimaryWritable: false,
+        retained: { isDown: false, isWhole: true, message: 'writes are being ended' },
+      },
+      ['retaining', 'Retained/AskedFor: writes are being ended'],
+    ],
+    [
+      'only its volumes are left',
+      { desired: 'retained', retained: { isDown: true, isWhole: false, message: 'in no archive: a:5' } },
+      ['retained', 'Retained/NotWhole: in no archive: a:5'],
+    ],
+    [
       'no primary yet, one member waits',
       {
         epoch: 0,

@@ -97,6 +97,7 @@ export function aView(
     backups: [],
     kept: [],
     newestBackups: [],
+    copies: [],
     verifications: [],
     rebuilds: [],
     restore: null,

@@ -50,6 +50,9 @@ export function createApiClient(baseUrl: string) {
     setAutomation: (name: string, mode: 'on' | 'off') =>
       request<unknown>(cluster(name), 'PATCH', { automation: { mode } }),
     remove: (name: string) => request<ClusterAnswer>(cluster(name), 'DELETE'),
+    /** Deletes it but for its volumes. */
+    retain: (name: string) => request<ClusterAnswer>(`${cluster(name)}?retainVolumes=true`, 'DELETE'),
+    purge: (name: string, confirm: string) => request<ClusterAnswer>(`${cluster(name)}/purge`, 'POST', { confirm }),
     endpoints: (name: string) => request<EndpointsAnswer>(`${cluster(name)}/endpoints`),
     failovers: async (name: string) => (await request<Answer<'failoverList'>>(`${cluster(name)}/failovers`)).failovers,
     changePrimary: (name: string, body: unknown) => request<FailoverAnswer>(`${cluster(name)}/failovers`, 'POST', body),

@@ -229,7 +229,11 @@ export async function waitGone(api: Api, signal?: AbortSignal): Promise<void> {
   });
 }
 
-async function findLeftovers({ api, plane, clusterId }: Story, homes: readonly Home[]): Promise<string[]> {
+/** Whatever there still is of a cluster that is gone; other clusters must be gone too. */
+export async function findLeftovers(
+  { api, plane, clusterId }: Pick<Story, 'api' | 'plane' | 'clusterId'>,
+  homes: readonly Home[],
+): Promise<string[]> {
   const left: string[] = [];
   for (const { member, state } of (await api.reservations()).filter((each) => each.clusterId === clusterId))
     left.push(`reservation of member ${member} (${state})`);

@@ -48,7 +48,7 @@ CREATE TABLE cluster (
   activated_at BIGINT NULL,
   -- AES-256-GCM, the id as additional data.
   sealed_secrets TEXT NOT NULL
-, automation VARCHAR(16) NOT NULL DEFAULT 'on', automation_until BIGINT NULL, cooldown_until BIGINT NULL, service_port INTEGER NULL, preferences TEXT NULL, backup_policy TEXT NULL, backup_policy_at BIGINT NULL, origin TEXT NULL);
+, automation VARCHAR(16) NOT NULL DEFAULT 'on', automation_until BIGINT NULL, cooldown_until BIGINT NULL, service_port INTEGER NULL, preferences TEXT NULL, backup_policy TEXT NULL, backup_policy_at BIGINT NULL, origin TEXT NULL, retained TEXT NULL);
 
 CREATE TABLE cluster_condition (
   cluster_id VARCHAR(36) NOT NULL,

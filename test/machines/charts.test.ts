@@ -6,6 +6,7 @@ import { memberMachine } from '../../src/machines/member.ts';
 import { rebuildMachine } from '../../src/machines/rebuild.ts';
 import { removalMachine } from '../../src/machines/removal.ts';
 import { restoreMachine } from '../../src/machines/restore.ts';
+import { retirementMachine } from '../../src/machines/retirement.ts';
 import { verifyMachine } from '../../src/machines/verify.ts';
 
 const machines: readonly AnyStateMachine[] = [
@@ -16,6 +17,7 @@ const machines: readonly AnyStateMachine[] = [
   removalMachine,
   rebuildMachine,
   restoreMachine,
+  retirementMachine,
 ];
 
 /** A drawing that GitHub renders and a reviewer can diff. */

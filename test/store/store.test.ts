@@ -113,6 +113,7 @@ test('many processes may make the store at once', async () => {
     { number: 7, name: '0007-backup-policy.sql' },
     { number: 8, name: '0008-copy-origin.sql' },
     { number: 9, name: '0009-restore.sql' },
+    { number: 10, name: '0010-retained.sql' },
   ]);
   db.close();
 });

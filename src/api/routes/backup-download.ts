@@ -3,7 +3,7 @@ import { Refusal } from '../../errors.ts';
 import { getBackup } from '../../store/backups.ts';
 import type { ApiDeps, App } from '../deps.ts';
 import { tarOf } from '../download.ts';
-import { checkOwner, getClusterNamed } from '../lookups.ts';
+import { checkOwner, getClusterNamed, requireNotRetained } from '../lookups.ts';
 import * as schemas from '../schemas.ts';
 
 /** Each holds two connections and a stream. */
@@ -27,6 +27,7 @@ export function addDownloadRoute(app: App, deps: ApiDeps): void {
     },
     handler: async (request, reply) => {
       const cluster = await getClusterNamed(deps.store, request.params.name);
+      requireNotRetained(cluster);
       const backup = await getBackup(deps.store, request.params.id);
       checkOwner(backup, cluster);
       if (backup.state !== 'complete') throw new Refusal('NOT_FOUND', `Backup ${backup.id} is not there.`);

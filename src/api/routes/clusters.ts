@@ -19,6 +19,7 @@ import { findOrigin, requireFit, specOf } from '../copy-origin.ts';
 import type { ApiDeps, App } from '../deps.ts';
 import { getClusterNamed, getClusterToChange } from '../lookups.ts';
 import { BadRequest } from '../problems.ts';
+import { retain } from '../retained.ts';
 import * as schemas from '../schemas.ts';
 import type { Streams } from '../streams.ts';
 import { clusterSummary, clusterView, endpointsView } from '../views.ts';
@@ -47,7 +48,10 @@ export function addClusterRoutes(app: App, deps: ApiDeps): void {
       const { spec } = filled;
       if (copied) requireFit(spec, copied.origin);
       if (await findCluster(deps.store, spec.name))
-        throw new Refusal('NAME_TAKEN', `There is a cluster named ${spec.name}.`);
+        throw new Refusal(
+          'NAME_TAKEN',
+          `There is a cluster named ${spec.name}; one whose volumes are retained counts.`,
+        );
       if (!deps.live.isConnected()) throw new Refusal('NOT_CONNECTED', 'What the agents offer is not known now.');
       const { placed, refused, neverFits } = deps.live.place(spec);
       if (request.query.dryRun)
@@ -84,7 +88,7 @@ export function addClusterRoutes(app: App, deps: ApiDeps): void {
     },
     handler: async (request) => {
       const rows = await listClusters(deps.store, { includeDeleted: request.query.all ?? false });
-      return { clusters: rows.map((row) => clusterSummary(deps, row)) };
+      return { clusters: await Promise.all(rows.map((row) => clusterSummary(deps, row))) };
     },
   });
 
@@ -168,15 +172,19 @@ export function addClusterChanges(app: App, deps: ApiDeps): void {
     config: { role: 'team' },
     schema: {
       tags: ['clusters'],
-      summary: 'Delete the cluster with its volumes and all reservations; may be repeated',
+      summary: 'Delete the cluster, with its volumes and all reservations or without; may be repeated',
       params: schemas.clusterParams,
-      querystring: schemas.noQuery,
+      querystring: schemas.deleteQuery,
       response: { 202: schemas.clusterView },
     },
     handler: async (request, reply) => {
       const row = await getClusterNamed(deps.store, request.params.name);
-      const marked = await markClusterDeleted(deps.store, row.id, request.requestedBy);
-      request.log.info({ cluster: row.name, clusterId: row.id, by: request.requestedBy }, 'delete cluster');
+      const { retainVolumes = false } = request.query;
+      const marked = retainVolumes
+        ? await retain(deps, row, request.requestedBy)
+        : await markClusterDeleted(deps.store, row.id, request.requestedBy);
+      const what = { cluster: row.name, clusterId: row.id, retainVolumes, by: request.requestedBy };
+      request.log.info(what, 'delete cluster');
       deps.wake(row.id);
       return reply.code(202).send(await clusterView(deps, marked));
     },
