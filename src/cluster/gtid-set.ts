@@ -39,6 +39,21 @@ const separatorToken = /[\s,]*,[\s,]*/y;
  * that runs backwards are errors. Throws an Error that names the place.
  */
 export function parseGtidSet(text: string): GtidSet {
+  if (text.length > PARSED_TEXT_LENGTH_MAX) return parse(text);
+  const known = parsed.get(text);
+  if (known) return known;
+  const set = parse(text);
+  if (parsed.size >= PARSED_MAX) parsed.clear();
+  parsed.set(text, set);
+  return set;
+}
+
+/** One look at a cluster compares the same few texts many times. */
+const PARSED_MAX = 500;
+const PARSED_TEXT_LENGTH_MAX = 4096;
+const parsed = new Map<string, GtidSet>();
+
+function parse(text: string): GtidSet {
   if (text.length > GTID_TEXT_LENGTH_MAX)
     throw new Error(`GTID set is too long: ${text.length} characters, at most ${GTID_TEXT_LENGTH_MAX}`);
   const source = text.trim().toLowerCase();

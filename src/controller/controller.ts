@@ -10,7 +10,7 @@ import type { Logger } from '../log.ts';
 import { accept, acknowledge, acknowledgeOperation, decline, revive } from '../mesos/calls.ts';
 import type { SchedulerEvent } from '../mesos/scheduler-api.ts';
 import type { SchedulerClient, SchedulerHandlers } from '../mesos/scheduler-client.ts';
-import { listClusters } from '../store/clusters.ts';
+import { listClusterIds } from '../store/clusters.ts';
 import { isLeading, setFrameworkId } from '../store/leadership.ts';
 import type { BundleRow, ClusterSecrets, Leader } from '../store/rows.ts';
 import type { Store } from '../store/store.ts';
@@ -203,7 +203,7 @@ export function createController(options: ControllerOptions): Controller {
   }
 
   async function ensureLoops(): Promise<void> {
-    for (const { id } of await listClusters(store)) {
+    for (const id of await listClusterIds(store)) {
       if (loops.has(id) || isStopped) continue;
       const onView = (view: ClusterView) => {
         views.set(id, view);

@@ -8,12 +8,12 @@ import {
   trackTask,
 } from '../mesos/reconcile.ts';
 import type { TaskStatus } from '../mesos/types.ts';
-import { listLiveLaunches } from '../store/launches.ts';
+import { listLiveLaunches, listLiveLaunchesIn } from '../store/launches.ts';
 import type { Context } from './context.ts';
 
 /** An ACCEPT that is older than this and was not answered by any update is asked for. */
 const youngMs = 5000;
-const silentStates: ReadonlySet<string> = new Set(['INTENDED', 'TASK_STAGING']);
+const silentStates = ['INTENDED', 'TASK_STAGING'] as const;
 
 export interface Reconciler {
   /** A new subscription: every live launch is asked for. */
@@ -36,8 +36,8 @@ export function createReconciler(context: Context): Reconciler {
   /** A launch whose ACCEPT got no answer: was it carried out? */
   async function trackSilent(): Promise<void> {
     const { now } = moment();
-    for (const { taskId, agentId, taskState, createdAt } of await listLiveLaunches(context.store)) {
-      if (!silentStates.has(taskState) || now - createdAt < youngMs || state.tasks.has(taskId)) continue;
+    for (const { taskId, agentId, createdAt } of await listLiveLaunchesIn(context.store, silentStates)) {
+      if (now - createdAt < youngMs || state.tasks.has(taskId)) continue;
       state = trackTask(state, { taskId, agentId }, now);
     }
   }

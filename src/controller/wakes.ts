@@ -49,32 +49,36 @@ export async function lookUntil<T>(
   signal: AbortSignal,
   look: () => Promise<T | undefined> | T | undefined,
 ): Promise<T> {
-  for (;;) {
-    signal.throwIfAborted();
-    const woken = nextWake(wakes, clock, clusterId, signal);
-    try {
-      const found = await look();
-      if (found !== undefined) return found;
-      await woken.promise;
-    } finally {
-      woken.cancel();
+  signal.throwIfAborted();
+  let cancel = () => {};
+  const onAbort = () => cancel();
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    for (;;) {
+      const woken = nextWake(wakes, clock, clusterId);
+      cancel = woken.cancel;
+      try {
+        const found = await look();
+        if (found !== undefined) return found;
+        await woken.promise;
+      } finally {
+        woken.cancel();
+      }
+      signal.throwIfAborted();
     }
+  } finally {
+    signal.removeEventListener('abort', onAbort);
   }
 }
 
-function nextWake(wakes: Wakes, clock: Clock, clusterId: string, signal: AbortSignal) {
-  let cancel = () => {};
-  const promise = new Promise<void>((resolve) => {
-    const timer = clock.setTimeout(() => cancel(), tickMs);
-    const off = wakes.listen(clusterId, () => cancel());
-    const onAbort = () => cancel();
-    signal.addEventListener('abort', onAbort, { once: true });
-    cancel = () => {
-      clock.clearTimeout(timer);
-      off();
-      signal.removeEventListener('abort', onAbort);
-      resolve();
-    };
-  });
-  return { promise, cancel: () => cancel() };
+function nextWake(wakes: Wakes, clock: Clock, clusterId: string) {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const cancel = () => {
+    clock.clearTimeout(timer);
+    off();
+    resolve();
+  };
+  const timer = clock.setTimeout(cancel, tickMs);
+  const off = wakes.listen(clusterId, cancel);
+  return { promise, cancel };
 }

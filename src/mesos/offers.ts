@@ -28,8 +28,18 @@ export function reservationLabels(owner: ReservationOwner): Labels {
 }
 
 /** Sum of all offers' resources, without allocation_info: freed pieces of an agent are offered apart and not merged. */
-export const sumOffers = (offers: readonly Offer[]): Resource[] =>
-  add(offers.flatMap(({ resources }) => resources.map(withoutAllocation)));
+export const sumOffers = (offers: readonly Offer[]): Resource[] => add(offers.flatMap(plainResources));
+
+/** An offer never changes, and every look at the market adds up all of them. */
+const plainOf = new WeakMap<Offer, readonly Resource[]>();
+
+function plainResources(offer: Offer): readonly Resource[] {
+  const known = plainOf.get(offer);
+  if (known) return known;
+  const plain = offer.resources.map(withoutAllocation);
+  plainOf.set(offer, plain);
+  return plain;
+}
 
 const findLabel = ({ reservations }: Resource, key: string): string | undefined =>
   reservations?.at(-1)?.labels?.labels.find((label) => label.key === key)?.value;

@@ -31,6 +31,7 @@ export function normalise(resource: Resource): Resource {
 
 /** Allocation is not part of a resource's identity here, and the operator API refuses it. */
 export function withoutAllocation(resource: Resource): Resource {
+  if (resource.allocation_info === undefined) return resource;
   const { allocation_info: _, ...rest } = resource;
   return rest;
 }
@@ -56,24 +57,35 @@ const sourceKey = (source: DiskSource | undefined) =>
   ];
 
 /** Resources are values, and are compared far more often than made: every offer and total, at every allocation. */
-const identityKeys = new WeakMap<Resource, string>();
+const known = new WeakMap<Resource, Known>();
 
-function withKey(resource: Resource, key: string): Resource {
-  identityKeys.set(resource, key);
-  return resource;
+interface Known {
+  readonly normal: Resource;
+  readonly key: string;
+  readonly isEmpty: boolean;
+}
+
+function know(resource: Resource): Known {
+  const before = known.get(resource);
+  if (before) return before;
+  const normal = normalise(resource);
+  const made = { normal, key: makeKey(normal), isEmpty: isEmpty(normal) };
+  known.set(resource, made);
+  known.set(normal, made);
+  return made;
+}
+
+/** Of a normalised resource whose key is that of another one. */
+function withKey(normal: Resource, key: string): Resource {
+  known.set(normal, { normal, key, isEmpty: isEmpty(normal) });
+  return normal;
 }
 
 /** Equal keys = same identity. */
-function identityKey(resource: Resource): string {
-  const known = identityKeys.get(resource);
-  if (known !== undefined) return known;
-  const key = makeKey(resource);
-  identityKeys.set(resource, key);
-  return key;
-}
+const identityKey = (resource: Resource): string => know(resource).key;
 
-function makeKey(resource: Resource): string {
-  const { name, type, reservations, disk, provider_id, revocable, shared } = normalise(resource);
+function makeKey(normal: Resource): string {
+  const { name, type, reservations, disk, provider_id, revocable, shared } = normal;
   return JSON.stringify([
     name,
     type,
@@ -125,9 +137,8 @@ export function add(...lists: readonly (readonly Resource[])[]): Resource[] {
   const sum: Resource[] = [];
   const places = new Map<string, number>();
   for (const resource of lists.flat()) {
-    if (isEmpty(resource)) continue;
-    const key = identityKey(resource);
-    const next = withKey(normalise(resource), key);
+    const { normal: next, key, isEmpty: isNothing } = know(resource);
+    if (isNothing) continue;
     const place = isIndivisible(next) ? undefined : places.get(key);
     if (place !== undefined) {
       sum[place] = withKey(combine(sum[place]!, next, 1), key);
@@ -150,7 +161,7 @@ export function findRest(all: readonly Resource[], part: readonly Resource[]): R
     );
     if (place === -1) return null;
     const left = withKey(combine(rest[place]!, wanted, -1), key);
-    if (isEmpty(left)) rest.splice(place, 1);
+    if (know(left).isEmpty) rest.splice(place, 1);
     else rest[place] = left;
   }
   return rest;

@@ -49,6 +49,8 @@ const clusterRow = z
   })
   .transform(({ primaryOrdinal, ...row }): ClusterRow => ({ ...row, primary: primaryOrdinal }));
 
+const idRow = z.object({ id: z.string() });
+
 export interface NewCluster {
   readonly id: string;
   readonly spec: ClusterSpec;
@@ -122,6 +124,12 @@ export async function listClusters(
 ): Promise<ClusterRow[]> {
   const where = options.includeDeleted ? '' : 'WHERE deleted_at IS NULL';
   return allRows(store, clusterRow, `SELECT * FROM cluster ${where} ORDER BY created_at, name`);
+}
+
+/** Of those that are not gone, oldest first: the controller asks every second. */
+export async function listClusterIds(store: Store): Promise<string[]> {
+  const sql = 'SELECT id FROM cluster WHERE deleted_at IS NULL ORDER BY created_at, name';
+  return allRows(store, idRow, sql).map(({ id }) => id);
 }
 
 /** By the name of a living cluster, or by the id of any. */

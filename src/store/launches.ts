@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { Refusal } from '../errors.ts';
 import type { LaunchRow, Leader } from './rows.ts';
 import { seal, unseal } from './secrets.ts';
-import { allRows, findRow, run } from './sql.ts';
+import { allRows, findRow, placeholders, run } from './sql.ts';
 import { type Store, transactionAs } from './store.ts';
 
 const storedLaunch = z.object({
@@ -73,6 +73,11 @@ export async function getLaunch(store: Store, taskId: string): Promise<LaunchRow
 /** All that have not ended, INTENDED ones too: what reconciliation asks for. Oldest first. */
 export async function listLiveLaunches(store: Store): Promise<LaunchRow[]> {
   return list(store, 'ended_at IS NULL');
+}
+
+/** Those of them in one of these states; asked for every second, when there is none as a rule. */
+export async function listLiveLaunchesIn(store: Store, taskStates: readonly string[]): Promise<LaunchRow[]> {
+  return list(store, `ended_at IS NULL AND task_state IN (${placeholders(taskStates.length)})`, ...taskStates);
 }
 
 /** Oldest first. */

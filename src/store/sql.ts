@@ -52,12 +52,39 @@ export function readVersion(store: Store): string {
   return `${theirs?.['data_version']}.${ours?.['changes']}`;
 }
 
-/** Columns are snake_case, fields camelCase. A row that does not fit is a fault of ours: it throws. */
+/**
+ * Columns are snake_case, fields camelCase. A row that does not fit is a fault of ours: it throws. The same row read
+ * again is the value of before: never change it.
+ */
 function parseRow<S extends z.ZodType>(schema: S, row: Row): z.output<S> {
+  const values = Object.values(row);
+  const rows = remember(schema);
+  // Enough to tell rows of one table apart; where it is not, rows are parsed anew.
+  const key = `${values[0]}/${values[1]}`;
+  const before = rows.get(key);
+  if (before && areSame(before.values, values)) return before.parsed as z.output<S>;
   const fields: Record<string, unknown> = {};
   for (const [column, value] of Object.entries(row)) fields[toField(column)] = value;
-  return schema.parse(fields);
+  const parsed = schema.parse(fields);
+  if (rows.size >= ROWS_REMEMBERED_MAX) rows.clear();
+  rows.set(key, { values, parsed });
+  return parsed;
 }
+
+/** Rows are read far more often than they change: so many of each shape are remembered as they were parsed. */
+const ROWS_REMEMBERED_MAX = 5_000;
+const rememberedRows = new WeakMap<z.ZodType, Map<string, { values: readonly unknown[]; parsed: unknown }>>();
+
+function remember(schema: z.ZodType) {
+  const known = rememberedRows.get(schema);
+  if (known) return known;
+  const rows = new Map<string, { values: readonly unknown[]; parsed: unknown }>();
+  rememberedRows.set(schema, rows);
+  return rows;
+}
+
+const areSame = (left: readonly unknown[], right: readonly unknown[]): boolean =>
+  left.length === right.length && left.every((value, index) => value === right[index]);
 
 const fieldNames = new Map<string, string>();
 
