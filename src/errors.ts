@@ -215,6 +215,11 @@ export const errors = {
     title: 'Tables are in engines whose content CLONE leaves out',
     todo: 'Change the tables in `facts.tables` to InnoDB.',
   },
+  BACKUP_KEY_UNKNOWN: {
+    status: 409,
+    title: 'The key that opens the encrypted backup is not here',
+    todo: 'Compare `keyId` with that of `selvedge backup-key`: a backup opens with the key of the cluster that made it alone.',
+  },
   BACKUP_LAST_VERIFIED: {
     status: 409,
     title: 'It is the last backup of the member that is known to be good',

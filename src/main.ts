@@ -13,7 +13,7 @@ Run it
 
 Use it (clients of the API; --api URL, --token TOKEN, --json)
   create  ls  status  endpoints  set  failover  switchover  rebuild  rm
-  backup  backups  backup-policy  verify  download
+  backup  backups  backup-policy  backup-key  verify  download
   events  offers  reservations
 
 \`selvedge COMMAND --help\` says more. Exit codes: 0 done, 1 refused or failed, 2 wrong use, 3 API not reachable,

@@ -19,6 +19,7 @@ import type { ApiDeps } from './deps.ts';
 import { docsPage, docsPolicy } from './docs-page.ts';
 import { answerUnknownRoutes, handleError, serializerCompiler, validatorCompiler } from './problems.ts';
 import { addDownloadRoute } from './routes/backup-download.ts';
+import { addBackupKeyRoute } from './routes/backup-key.ts';
 import { addBackupPolicyRoutes, addVerificationRoutes } from './routes/backup-policy.ts';
 import { addBackupRoutes } from './routes/backups.ts';
 import { addClusterChanges, addClusterRoutes, addEndpointRoutes } from './routes/clusters.ts';
@@ -72,6 +73,7 @@ export function createApi(deps: ApiDeps): FastifyInstance {
     addFailoverRoutes(routes, deps);
     addBackupRoutes(routes, deps);
     addBackupPolicyRoutes(routes, deps);
+    addBackupKeyRoute(routes, deps);
     addVerificationRoutes(routes, deps);
     addDownloadRoute(routes, deps);
     addMemberRoutes(routes, deps);

@@ -16,6 +16,10 @@ export const policyBody = z
     keepDays: z.number().min(0).max(limits.KEEP_DAYS_MAX).optional().describe('Others stay so long, if there is room'),
     maxBytesPerSec: bytesPerSec.nullable().optional().describe('Of reading, for backups and verifications'),
     compress: z.enum(['none', 'zstd']).optional().describe('How new ones are packed'),
+    encrypt: z
+      .enum(['none', 'aes-256-gcm'])
+      .optional()
+      .describe('Whether new ones are sealed, with the key of the cluster'),
     verifyEveryHours: z.number().min(1).max(limits.VERIFY_HOURS_MAX).optional(),
     archive: z
       .strictObject({
@@ -36,12 +40,19 @@ export const policyView = z.object({
   keepDays: z.number(),
   maxBytesPerSec: z.number().nullable(),
   compress: z.enum(['none', 'zstd']),
+  encrypt: z.enum(['none', 'aes-256-gcm']),
   verifyEveryHours: z.number(),
   archive: z.object({ keepHours: z.number(), maxShare: z.number() }),
   isDefault: z.boolean(),
   nextAt: z.number().nullable().describe('When the next run of the schedule is due'),
 });
 export type PolicyView = z.output<typeof policyView>;
+
+export const backupKeyView = z.object({
+  cluster: z.string(),
+  keyId: z.string().describe('As in the manifests of the backups that it opens'),
+  key: z.string().describe('32 bytes in hex'),
+});
 
 export const progress = z.object({
   step: z.string(),

@@ -47,6 +47,15 @@ export const startedFacts = z.object({
 });
 export type StartedFacts = z.infer<typeof startedFacts>;
 
+/**
+ * Opens and seals the cluster's encrypted backups; hex of 32 bytes. In memory only. Whatever may need it brings it, when
+ * the cluster has one.
+ */
+const backupKey = z
+  .string()
+  .regex(/^[0-9a-f]{64}$/)
+  .nullish();
+
 /** What `start` hands over the pinned channel: the only way by which secrets reach a member. */
 const secrets = z.object({
   caCertPem: z.string(),
@@ -57,6 +66,7 @@ const secrets = z.object({
   clone: z.object({ user: z.string(), password: z.string() }),
   /** The team's account: all rights on its own schemas, none on mysql.* and selvedge.*. */
   team: z.object({ user: z.string(), password: z.string() }),
+  backupKey,
 });
 export type MemberSecrets = z.infer<typeof secrets>;
 
@@ -180,6 +190,7 @@ export const commandSchema = z.discriminatedUnion('kind', [
     maxBytesPerSec: z.number().int().min(1024).nullable(),
     /** Begin a new binary log first: what the open one holds is closed, and can be fetched as a whole. */
     closeLog: z.boolean().optional(),
+    backupKey,
   }),
   /**
    * In the background: fetch closed logs that hold `gtidSet` from a donor's archive into this one. Progress and result in
@@ -192,9 +203,15 @@ export const commandSchema = z.discriminatedUnion('kind', [
     shareMax: z.number().min(0).max(1),
   }),
   /** Long: full backup into the backup volume. Answered at once; progress and result in Status.work. */
-  command('backup', { backupId: z.string(), maxBytesPerSec, compress: z.enum(['none', 'zstd']).nullish() }),
+  command('backup', {
+    backupId: z.string(),
+    maxBytesPerSec,
+    /** One word for both: an executor that cannot encrypt refuses it, and makes no plain backup instead. */
+    compress: z.enum(['none', 'zstd', 'none+aes-256-gcm', 'zstd+aes-256-gcm']).nullish(),
+    backupKey,
+  }),
   /** Long: compare, start and read a sealed backup, which stays as it is. The result stands in Status.backups. */
-  command('verify', { backupId: z.string(), maxBytesPerSec }),
+  command('verify', { backupId: z.string(), maxBytesPerSec, backupKey }),
   /** A backup that is there no more is done too. Refused with BUSY while long work runs. */
   command('removeBackup', { backupId: z.string() }),
   /**
@@ -346,6 +363,8 @@ export const statusSchema = z.object({
       /** It must not be used, and why. */
       isBad: z.boolean().optional(),
       reason: z.string().nullish(),
+      /** Of the key that opens it; null: it is not encrypted. */
+      keyId: z.string().nullish(),
     }),
   ),
   /** The list of backups was read: what is not in it is not there. */

@@ -40,6 +40,9 @@ export const transferPaths = {
   /** `path` is relative to the backup's data directory. */
   data: (backupId: string, path: string) =>
     `backups/${encodeURIComponent(backupId)}/data?path=${encodeURIComponent(path)}`,
+  /** As it lies there: a packed file, relative to `packed/`, or one of the small files beside the manifest. */
+  stored: (backupId: string, path: string) =>
+    `backups/${encodeURIComponent(backupId)}/stored?path=${encodeURIComponent(path)}`,
   archive: () => 'archive',
   segment: ({ serverUuid, name }: Pick<Segment, 'serverUuid' | 'name'>) => `archive/${serverUuid}/${name}`,
 } as const;

@@ -199,6 +199,7 @@ export const backupPolicy: Verb = {
     'keep-days': { type: 'string' },
     'max-mb-per-second': { type: 'string' },
     compress: { type: 'string' },
+    encrypt: { type: 'string' },
     'verify-hours': { type: 'string' },
     'archive-hours': { type: 'string' },
     'archive-share': { type: 'string' },
@@ -212,6 +213,7 @@ export const backupPolicy: Verb = {
     '--keep-days N': 'the others stay so long, unless a new one needs their room',
     '--max-mb-per-second N': 'of reading; none: as fast as it can',
     '--compress none|zstd': 'how new ones are packed; those that are there stay as they are',
+    '--encrypt none|aes-256-gcm': 'whether new ones are sealed with the key of the cluster',
     '--verify-hours N': 'each backup is started and read again after so long',
     '--archive-hours N': 'binary logs are kept so long',
     '--archive-share PERCENT': 'of the backup volume, for binary logs at most',
@@ -255,7 +257,13 @@ function policyChanges(options: Options): Record<string, unknown> {
   const given = (part: Record<string, unknown>) =>
     Object.fromEntries(Object.entries(part).filter(([, value]) => value !== undefined));
   return {
-    ...given({ timeZone: options.text('time-zone'), compress: options.text('compress'), members, ...numbers }),
+    ...given({
+      timeZone: options.text('time-zone'),
+      compress: options.text('compress'),
+      encrypt: options.text('encrypt'),
+      members,
+      ...numbers,
+    }),
     ...(schedule === undefined ? {} : { schedule: schedule === 'none' ? null : schedule }),
     ...(rate === undefined ? {} : { maxBytesPerSec: rate === 'none' ? null : toBytes(options) }),
     ...(Object.keys(given(archive)).length > 0 ? { archive: given(archive) } : {}),
@@ -274,6 +282,7 @@ function policyText(view: PolicyView): string {
     ['kept', `the newest ${view.keepCount}; others for ${view.keepDays} days while there is room`],
     ['rate', rate],
     ['compression', view.compress],
+    ['encryption', view.encrypt],
     ['verified', `every ${view.verifyEveryHours} hours`],
     [
       'binary logs',

@@ -1,5 +1,6 @@
 /** The client verbs of `selvedge`. main routes to them; `up`, `local`, `scheduler` and `executor` are its own. */
 
+import { backupKey } from './backup-key.ts';
 import { backup, backupPolicy, backups, download, verify } from './backups.ts';
 import { del, endpoints, ls, purge, rm, status } from './clusters.ts';
 import { copy } from './copy.ts';
@@ -28,6 +29,7 @@ const verbs: readonly Verb[] = [
   backup,
   backups,
   backupPolicy,
+  backupKey,
   verify,
   download,
   window,

@@ -16,6 +16,8 @@ export interface BackupPolicy {
   readonly maxBytesPerSec: number | null;
   /** How new ones are packed; those that are there stay as they are. */
   readonly compress: 'none' | 'zstd';
+  /** Whether new ones are sealed with the cluster's key of backups. */
+  readonly encrypt: 'none' | 'aes-256-gcm';
   /** Each backup is verified after it was made, and again when that is older. */
   readonly verifyEveryHours: number;
   readonly archive: {
@@ -34,6 +36,7 @@ export const backupPolicyDefault: BackupPolicy = {
   keepDays: 7,
   maxBytesPerSec: null,
   compress: 'none',
+  encrypt: 'none',
   verifyEveryHours: 168,
   archive: { keepHours: 168, maxShare: 0.3 },
 };

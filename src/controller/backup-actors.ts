@@ -5,6 +5,7 @@ import { Refusal, toErrorCode } from '../errors.ts';
 import { type BackupInput, backupMachine } from '../machines/backup.ts';
 import { closeBackup, getBackup } from '../store/backups.ts';
 import { keptOf, removeBackup } from './backup-keeping.ts';
+import { backupKeyOf } from './backup-key.ts';
 import { type Context, emit } from './context.ts';
 import { type ClusterView, gather, isRunning, primaryOf } from './gather.ts';
 import { compareWithPrimary } from './joining.ts';
@@ -72,12 +73,12 @@ async function copy(context: Context, { input, signal }: Args): Promise<void> {
     if (!self.isConnected || !self.status || !self.launch) return undefined;
     const sealed = self.status.backups.find(({ id }) => id === backup.id);
     if (sealed) {
-      const { gtidSet, bytes } = sealed;
+      const { gtidSet, bytes, keyId } = sealed;
       const result = { state: 'complete', gtidSet, bytes } as const;
       if (!(await closeBackup(context.store, context.leader, backup.id, result))) return true;
       await emit(context, 'backup.complete', view.cluster, `${bytes} bytes`, {
         ordinal: backup.ordinal,
-        data: { backup: backup.id },
+        data: { backup: backup.id, ...(keyId == null ? {} : { keyId }) },
       });
       context.wakes.wake(view.cluster.id);
       return true;
@@ -89,11 +90,13 @@ async function copy(context: Context, { input, signal }: Args): Promise<void> {
     }
     // What is to make room goes first.
     if (view.kept.some(({ ordinal, state }) => ordinal === backup.ordinal && state === 'removing')) return undefined;
-    const { maxBytesPerSec, compress } = view.cluster.backupPolicy;
+    const { maxBytesPerSec, compress: by, encrypt } = view.cluster.backupPolicy;
+    const compress = encrypt === 'none' ? by : (`${by}+${encrypt}` as const);
+    const key = encrypt === 'none' ? {} : await backupKeyOf(context, view.cluster.id);
     try {
       await context.executors.send(
         self.launch.taskId,
-        { kind: 'backup', backupId: backup.id, maxBytesPerSec, compress },
+        { kind: 'backup', backupId: backup.id, maxBytesPerSec, compress, ...key },
         { epoch: view.cluster.epoch, timeoutMs: 10_000, signal, id: commandId },
       );
     } catch (error) {

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { Donor } from '../channel/donor.ts';
 import { Refusal } from '../errors.ts';
+import { backupKeyOf } from './backup-key.ts';
 import type { Context } from './context.ts';
 import { type ClusterView, gather, type MemberView } from './gather.ts';
 
@@ -40,7 +41,8 @@ export async function shareSeen(
   const token = context.newToken();
   const tokenSha256 = createHash('sha256').update(token).digest('hex');
   const send = { epoch: cluster.epoch, timeoutMs, ...(signal ? { signal } : {}) };
-  const answer = await context.executors.send(launch.taskId, { kind: 'share', tokenSha256, ...options }, send);
+  const body = { kind: 'share', tokenSha256, ...options, ...(await backupKeyOf(context, cluster.id)) } as const;
+  const answer = await context.executors.send(launch.taskId, body, send);
   const { fingerprint } = launch;
   const donor = { ordinal, address: bundle.ip, port: bundle.bundle.ports.control, fingerprint, token };
   return { donor, holds: answer.outcome === 'done' ? (answer.gtidExecuted ?? null) : null };

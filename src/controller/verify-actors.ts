@@ -5,6 +5,7 @@ import { type RemovalInput, removalMachine } from '../machines/removal.ts';
 import { type VerifyInput, verifyMachine } from '../machines/verify.ts';
 import { closeRemoval, getBackup, noteBackup } from '../store/backups.ts';
 import { closeVerification, getVerification } from '../store/verifications.ts';
+import { backupKeyOf } from './backup-key.ts';
 import { type Context, emit } from './context.ts';
 import { gather } from './gather.ts';
 import { lookUntil } from './wakes.ts';
@@ -67,7 +68,7 @@ async function readBackup(context: Context, { input, signal }: Args<VerifyInput>
     const { maxBytesPerSec } = view.cluster.backupPolicy;
     await context.executors.send(
       self.launch.taskId,
-      { kind: 'verify', backupId: row.backupId, maxBytesPerSec },
+      { kind: 'verify', backupId: row.backupId, maxBytesPerSec, ...(await backupKeyOf(context, view.cluster.id)) },
       { epoch: view.cluster.epoch, timeoutMs: 10_000, signal, id: commandId },
     );
     return undefined;

@@ -13,13 +13,22 @@ import type { Session } from '../mysql/connection.ts';
 import { readMarks } from './backup-marks.ts';
 import { noSpace, requireRoom } from './backup-space.ts';
 import { isMissing, renameDurable, syncTree } from './durable.ts';
+import { parseKey } from './encryption.ts';
 import { examineCopy } from './examine-copy.ts';
 import { openSession } from './instance.ts';
 import { beginWork, endVerification, requireIdle, tellDone, type WorkHandle } from './long-work.ts';
-import { type BackupFiles, dataOf, findManifest, listBackups, placeOf, writeManifest } from './manifest.ts';
+import {
+  type BackupFiles,
+  dataOf,
+  findManifest,
+  listBackups,
+  type Packing,
+  placeOf,
+  writeManifest,
+} from './manifest.ts';
 import { type BackupEntry, type MemberContext, requireInstance, requireVolumes } from './member-context.ts';
 import { lowerPriority } from './pace.ts';
-import { packFiles } from './packing.ts';
+import { type Packed, packFiles } from './packing.ts';
 import { createThrottle } from './throttle.ts';
 import type { Volume } from './volumes.ts';
 
@@ -44,16 +53,23 @@ export async function backup(
     const message = `CLONE would leave these tables empty: ${emptied.join(', ')}`;
     throw new Refusal('BACKUP_ENGINE', message, { tables: emptied });
   }
-  const isPacked = command.compress === 'zstd';
-  const roomBytes = await requireRoom(context, volume, { partial: place.partial, isPacked });
+  const packing = packingOf(command);
+  const roomBytes = await requireRoom(context, volume, { partial: place.partial, isPacked: packing !== null });
   const options = {
-    isPacked,
+    packing,
     volume,
     id: command.backupId,
     roomBytes,
     bytesPerSec: command.maxBytesPerSec ?? null,
   };
   return beginWork(context, what, (work) => takeBackup(context, options, work));
+}
+
+function packingOf({ compress, backupKey }: Extract<Command, { kind: 'backup' }>): Packing | null {
+  const [by, cipher] = (compress ?? 'none').split('+');
+  if (cipher && !backupKey) throw new Refusal('BACKUP_KEY_UNKNOWN', 'an encrypted backup needs a key, and none came');
+  const key = cipher && backupKey ? parseKey(backupKey) : null;
+  return by === 'none' && !key ? null : { compress: by === 'zstd' ? 'zstd' : 'none', key };
 }
 
 /**
@@ -90,7 +106,8 @@ interface TakeOptions {
   /** The volume is never filled: past this the backup gives up. */
   readonly roomBytes: number;
   readonly bytesPerSec: number | null;
-  readonly isPacked: boolean;
+  /** Null: files stay plain. */
+  readonly packing: Packing | null;
 }
 
 async function takeBackup(context: MemberContext, options: TakeOptions, work: WorkHandle): Promise<void> {
@@ -106,9 +123,13 @@ async function takeBackup(context: MemberContext, options: TakeOptions, work: Wo
     await mkdir(partial, { recursive: true, mode: 0o700 });
     const copiedBytes = await copyInstance(context, dataOf(partial), options, work);
     work.step('starting the copy');
-    const { gtidSet, files: plain } = await examineCopy(context, dataOf(partial), { ...options, copiedBytes }, work);
-    if (options.isPacked) work.step('packing');
-    const files = options.isPacked ? await packCopy(context, partial, plain, { ...options, work }) : plain;
+    const { packing } = options;
+    const examined = { ...options, copiedBytes, isPacked: packing !== null };
+    const { gtidSet, files: plain } = await examineCopy(context, dataOf(partial), examined, work);
+    if (packing) work.step('packing');
+    const files = packing
+      ? await packCopy(context, { ...packing, directory: partial, id }, plain, { ...options, work })
+      : plain;
     work.step('sealing');
     const { installation, cluster, clusterName, ordinal } = plan;
     const { incarnation, serverUuid } = marker;
@@ -116,7 +137,7 @@ async function takeBackup(context: MemberContext, options: TakeOptions, work: Wo
     const { epoch } = context.state.get();
     const mysqlVersion = (await context.findDistribution()).version;
     const times = { startedAt, endedAt: clock.now() };
-    await writeManifest(partial, { ...about, epoch, mysqlVersion, gtidSet, ...times }, files);
+    await writeManifest(partial, { ...about, epoch, mysqlVersion, gtidSet, ...times }, files, packing);
     await syncTree(partial);
     work.signal.throwIfAborted();
     await renameDurable(partial, final);
@@ -133,12 +154,24 @@ export async function refreshBackups(context: MemberContext, volume: Volume): Pr
   const entries: BackupEntry[] = [];
   for (const manifest of await listBackups(volume)) {
     if (manifest.installation !== installation || manifest.cluster !== cluster) continue;
-    const { id, gtidSet, bytes, startedAt, endedAt, packed } = manifest;
+    const { id, gtidSet, bytes, startedAt, endedAt, packed, encrypted } = manifest;
     const storedBytes = packed?.bytes ?? bytes;
+    const keyId = encrypted?.keyId ?? null;
     const { verified, bad } = await readMarks(placeOf(volume, id).final);
     const reason = context.badBackups.get(id) ?? bad?.message ?? null;
     const marks = { verifiedAt: verified?.at ?? null, durationMs: verified?.durationMs ?? null };
-    entries.push({ id, gtidSet, bytes, storedBytes, startedAt, endedAt, ...marks, isBad: reason !== null, reason });
+    entries.push({
+      id,
+      gtidSet,
+      bytes,
+      storedBytes,
+      startedAt,
+      endedAt,
+      ...marks,
+      isBad: reason !== null,
+      reason,
+      keyId,
+    });
   }
   context.backups = entries;
   context.areBackupsKnown = true;
@@ -182,7 +215,7 @@ async function copyInstance(
 
 async function packCopy(
   { clock }: MemberContext,
-  directory: string,
+  packed: Packed,
   files: BackupFiles,
   { bytesPerSec, work }: TakeOptions & { readonly work: WorkHandle },
 ): Promise<BackupFiles> {
@@ -194,7 +227,7 @@ async function packCopy(
     work.progress(total * 2 + done, total * 3);
     await throttle.take(bytes, work.signal);
   };
-  return packFiles({ directory, files, signal: work.signal, onChunk });
+  return packFiles(packed, { files, signal: work.signal, onChunk });
 }
 
 /**

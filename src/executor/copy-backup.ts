@@ -6,19 +6,20 @@ import { dirname, join } from 'node:path';
 import { Refusal } from '../errors.ts';
 import { syncDirectory } from './durable.ts';
 import type { WorkHandle } from './long-work.ts';
-import { type BackupFiles, dataOf, hashFile, type Manifest, makeDirectories, readFiles } from './manifest.ts';
-import { copyUnpacked } from './packing.ts';
+import { type BackupFiles, dataOf, hashFile, makeDirectories } from './manifest.ts';
+import { type OpenBackup, readFiles } from './open-backup.ts';
+import { copyUnpacked, type Packed } from './packing.ts';
 import { readThrough } from './read-through.ts';
 
 /** Fills `target`, which must not exist, with the backup's data; on disk when it returns. Throws BACKUP_DAMAGED. */
 export async function copyBackup(options: {
-  readonly directory: string;
-  readonly manifest: Manifest;
+  readonly backup: OpenBackup;
   readonly target: string;
-  readonly work: WorkHandle;
+  readonly work: Pick<WorkHandle, 'signal' | 'progress'>;
 }): Promise<void> {
-  const { directory, manifest, target, work } = options;
-  const files = await readFiles(directory, manifest);
+  const { backup, target, work } = options;
+  const { directory, manifest, packed } = backup;
+  const files = await readFiles(backup);
   await mkdir(target, { mode: 0o750 });
   const directories = new Set([target, ...(await makeDirectories(target, manifest))]);
   let done = 0;
@@ -26,7 +27,7 @@ export async function copyBackup(options: {
     const to = join(target, file.path);
     await mkdir(dirname(to), { recursive: true, mode: 0o750 });
     for (let at = dirname(to); at !== target; at = dirname(at)) directories.add(at);
-    if (manifest.packed) await writeUnpacked({ directory, file, to, signal: work.signal });
+    if (packed) await writeUnpacked({ packed, file, to, signal: work.signal });
     else {
       const copied = await copyChecked(join(dataOf(directory), file.path), to, work.signal);
       if (copied.sha256 !== file.sha256 || copied.bytes !== file.bytes) {
@@ -42,8 +43,7 @@ export async function copyBackup(options: {
 
 /** A file of a packed backup, plain, on disk when it returns. Throws BACKUP_DAMAGED. */
 export async function writeUnpacked(options: {
-  /** Of the backup. */
-  readonly directory: string;
+  readonly packed: Packed;
   readonly file: BackupFiles[number];
   readonly to: string;
   readonly signal: AbortSignal;

@@ -7,17 +7,36 @@ import { createHash } from 'node:crypto';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { z } from 'zod';
+import { keyIdOf } from '../cluster/backup-key.ts';
 import { Refusal } from '../errors.ts';
 import { isMissing, readIfThere, writeDurable } from './durable.ts';
+import { encrypt, macOf } from './encryption.ts';
 import { readThrough } from './read-through.ts';
 import type { Volume } from './volumes.ts';
 
 /** Some 120 bytes a file: half a million files. */
-const MAX_LIST_BYTES = 64 * 1024 * 1024;
+export const LIST_BYTES_MAX = 64 * 1024 * 1024;
+
+/** Within a backup's directory. `sealedFiles` instead of `files`, and `mac`: of an encrypted one. */
+export const names = {
+  manifest: 'manifest.json',
+  mac: 'manifest.mac',
+  files: 'files.json',
+  sealedFiles: 'files.json.enc',
+} as const;
+/** Where the sealed list belongs: encryption.ts. No file of the data has this place. */
+export const sealedListOf = (id: string) => `${id}\nfiles.json`;
+
+/** How the files of a backup are stored. */
+export interface Packing {
+  readonly compress: 'zstd' | 'none';
+  /** Null: not encrypted. */
+  readonly key: Buffer | null;
+}
 
 export const manifestSchema = z.object({
-  /** 2: packed. Who knows only 1 must not take its data for missing. */
-  version: z.union([z.literal(1), z.literal(2)]),
+  /** 2: packed; 3: encrypted. Who knows only those before must not take its data for missing. */
+  version: z.union([z.literal(1), z.literal(2), z.literal(3)]),
   id: z.string(),
   installation: z.string(),
   cluster: z.string(),
@@ -31,7 +50,9 @@ export const manifestSchema = z.object({
   /** Of the plain data. */
   bytes: z.number(),
   /** What it takes on the volume, when it is packed. */
-  packed: z.object({ by: z.literal('zstd'), bytes: z.number() }).optional(),
+  packed: z.object({ by: z.enum(['zstd', 'none']), bytes: z.number() }).optional(),
+  /** Then `manifest.mac` stands behind this text, and the list of files is sealed too. */
+  encrypted: z.object({ by: z.literal('aes-256-gcm'), keyId: z.string() }).optional(),
   startedAt: z.number(),
   endedAt: z.number(),
   filesSha256: z.string(),
@@ -62,22 +83,44 @@ export function placeOf(volume: Volume, id: string): BackupPlace {
 /** Data directory within a backup's directory. */
 export const dataOf = (directory: string) => join(directory, 'data');
 
-/** Writes both files into `directory`, durable. */
+/** Writes manifest and list of files into `directory`, durable. `packing`: how the files were packed; null: not at all. */
 export async function writeManifest(
   directory: string,
-  manifest: Omit<Manifest, 'filesSha256' | 'bytes' | 'version' | 'directories' | 'packed'>,
+  manifest: Omit<Manifest, 'filesSha256' | 'bytes' | 'version' | 'directories' | 'packed' | 'encrypted'>,
   files: BackupFiles,
+  packing: Packing | null = null,
 ): Promise<void> {
   const text = `${JSON.stringify(files)}\n`;
-  await writeDurable(join(directory, 'files.json'), text);
+  const key = packing?.key ?? null;
+  if (key) await writeDurable(join(directory, names.sealedFiles), await sealText(text, key, sealedListOf(manifest.id)));
+  else await writeDurable(join(directory, names.files), text);
   const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
   const filesSha256 = createHash('sha256').update(text).digest('hex');
   const directories = await listDirectories(dataOf(directory));
-  const packedBytes = files.reduce((sum, { packed }) => sum + (packed?.bytes ?? 0), 0);
-  const isPacked = files.some(({ packed }) => packed);
-  const packing = isPacked ? { version: 2, packed: { by: 'zstd', bytes: packedBytes } } : { version: 1 };
-  const whole = manifestSchema.parse({ ...manifest, ...packing, bytes, filesSha256, directories });
-  await writeDurable(join(directory, 'manifest.json'), `${JSON.stringify(whole, null, 2)}\n`);
+  const stored = describePacking(packing, files);
+  const whole = manifestSchema.parse({ ...manifest, ...stored, bytes, filesSha256, directories });
+  const manifestText = `${JSON.stringify(whole, null, 2)}\n`;
+  if (key) await writeDurable(join(directory, names.mac), `${macOf(key, manifestText)}\n`);
+  await writeDurable(join(directory, names.manifest), manifestText);
+}
+
+function describePacking(
+  packing: Packing | null,
+  files: BackupFiles,
+): Pick<Manifest, 'version' | 'packed' | 'encrypted'> {
+  if (!packing) return { version: 1 };
+  const packed = { by: packing.compress, bytes: files.reduce((sum, file) => sum + (file.packed?.bytes ?? 0), 0) };
+  if (!packing.key) return { version: 2, packed };
+  return { version: 3, packed, encrypted: { by: 'aes-256-gcm', keyId: keyIdOf(packing.key) } };
+}
+
+async function sealText(text: string, key: Buffer, context: string): Promise<Buffer> {
+  const whole = async function* () {
+    yield Buffer.from(text);
+  };
+  const parts: Buffer[] = [];
+  for await (const part of encrypt(whole(), key, context)) parts.push(part);
+  return Buffer.concat(parts);
 }
 
 async function listDirectories(root: string): Promise<string[]> {
@@ -91,7 +134,7 @@ async function listDirectories(root: string): Promise<string[]> {
 /** Without it mysqld starts, but not its CLONE plugin: it lies empty in every backup. */
 const alwaysThere = 'performance_schema';
 
-/** Makes every directory of a backup below `target`; answers their paths. Throws BACKUP_DAMAGED as readFiles does. */
+/** Makes every directory of a backup below `target`; answers their paths. Throws BACKUP_DAMAGED as checkFiles does. */
 export async function makeDirectories(target: string, { id, directories = [] }: Manifest): Promise<string[]> {
   const paths: string[] = [];
   for (const path of [alwaysThere, ...directories]) {
@@ -106,24 +149,24 @@ export async function makeDirectories(target: string, { id, directories = [] }: 
 
 const leavesDirectory = (path: string) => path.startsWith('/') || path.split('/').includes('..');
 
-/** The manifest of a complete backup; null when there is none that can be read. */
+/** The manifest of a complete backup; null when there is none that can be read. Nobody stands behind it: openBackup. */
 export async function findManifest(directory: string): Promise<Manifest | null> {
+  const text = await readIfThere(join(directory, names.manifest)).catch(() => null);
+  return text === null ? null : parseManifest(text);
+}
+
+/** Null: not one of ours, or of a version that is not known here. */
+export function parseManifest(text: string): Manifest | null {
   try {
-    const text = await readIfThere(join(directory, 'manifest.json'));
-    if (text === null) return null;
-    return manifestSchema.parse(JSON.parse(text));
+    const manifest = manifestSchema.parse(JSON.parse(text));
+    const isWhole = (manifest.version === 3) === (manifest.encrypted !== undefined);
+    return isWhole && (manifest.version === 1) === (manifest.packed === undefined) ? manifest : null;
   } catch {
     return null;
   }
 }
 
-/** The file list of a backup. Refuses with BACKUP_DAMAGED when it is not the one that the manifest speaks of. */
-export async function readFiles(directory: string, manifest: Manifest): Promise<BackupFiles> {
-  const text = await readIfThere(join(directory, 'files.json'), MAX_LIST_BYTES);
-  return checkFiles(text, manifest);
-}
-
-/** The same of the text of such a list, wherever it is from. */
+/** The list of files from its text, wherever it is from. BACKUP_DAMAGED: not the one that the manifest speaks of. */
 export function checkFiles(text: string | null, manifest: Manifest): BackupFiles {
   const isWhole = text !== null && createHash('sha256').update(text).digest('hex') === manifest.filesSha256;
   if (!isWhole) throw new Refusal('BACKUP_DAMAGED', `the file list of backup ${manifest.id} does not match`);

@@ -31,6 +31,8 @@ export interface MemberContext {
   volumes: { readonly data: Volume; readonly backup: Volume | null } | null;
   refusal: Refusal | null;
   paths: MemberPaths;
+  /** That commands brought in this launch. */
+  readonly backupKeys: Map<string, Buffer>;
   /** Who may read its backups and archive. */
   readonly shares: Shares;
   state: MemberStateFile;

@@ -7,6 +7,7 @@ import type { Logger } from '../log.ts';
 import type { Distribution } from '../mysql/distribution.ts';
 import { noArchiver, startArchiver } from './archive.ts';
 import { backup, refreshBackups, removeBackup } from './backup.ts';
+import { learnKey } from './backup-keys.ts';
 import { besideKinds, type CommandQueue, createCommandQueue } from './command-queue.ts';
 import { damageOf } from './damage.ts';
 import { examine } from './examine.ts';
@@ -89,6 +90,7 @@ export async function openMember(deps: MemberDeps): Promise<Member> {
   const stopPolling = status.poll();
   const { serve } = createTransferServer({
     ...deps,
+    keys: context.backupKeys,
     findVolume: () => (context.refusal || !context.backupMarker ? null : (context.volumes?.backup ?? null)),
   });
   return {
@@ -157,6 +159,7 @@ async function createContext(deps: MemberDeps, found: Found): Promise<MemberCont
     ...deps,
     ...found,
     bootId: bootId.trim(),
+    backupKeys: new Map(),
     shares: createShares(deps.clock),
     paths: pathsOf(volumePath, runDir, deps.sandbox),
     rebuiltIncarnation: null,
@@ -306,6 +309,7 @@ function requireInOrder(context: MemberContext, { kind, leaderToken, sequence }:
 }
 
 async function execute(context: MemberContext, command: Command, signal: AbortSignal): Promise<CommandResult> {
+  learnKey(context.backupKeys, command);
   switch (command.kind) {
     case 'start': {
       const result = await start(context, command, signal);

@@ -23,10 +23,11 @@ import { openSession, startInstance } from './instance.ts';
 import { saveLeftover } from './leftover.ts';
 import { bringUp, enterRunning, forgetInstance } from './lifecycle.ts';
 import { beginWork, endVerification, requireIdle, tellDone, type WorkHandle } from './long-work.ts';
-import { findManifest, type Manifest, placeOf, readFiles } from './manifest.ts';
+import { type Manifest, placeOf } from './manifest.ts';
 import { type MemberContext, reasonOf, requireVolumes, setPhase } from './member-context.ts';
 import { writeStartFiles } from './member-files.ts';
 import { killAndReap, waitForExit } from './mysqld-process.ts';
+import { type OpenBackup, openBackup, readFiles } from './open-backup.ts';
 import { fillFrom, findSource, type OpenSource, openSource, requireSet } from './restore.ts';
 import { forgetFetched } from './restore-fetch.ts';
 import { trim } from './trim.ts';
@@ -69,16 +70,12 @@ export async function rebuild(context: MemberContext, command: Rebuild): Promise
   return beginWork(context, what, (work) => run(context, command, { data, from, work, received, before }));
 }
 
-interface FoundBackup {
-  readonly directory: string;
-  readonly manifest: Manifest;
-}
-
-async function findBackup(context: MemberContext, volume: Volume | null, id: string): Promise<FoundBackup> {
+async function findBackup(context: MemberContext, volume: Volume | null, id: string): Promise<OpenBackup> {
   if (!volume) throw new Refusal('NO_BACKUP_VOLUME', 'this member has no backup volume');
   const directory = placeOf(volume, id).final;
-  const manifest = await findManifest(directory);
-  if (!manifest) throw new Refusal('BACKUP_DAMAGED', `there is no complete backup ${id}`);
+  const found = await openBackup(directory, context.backupKeys);
+  if (found?.manifest.id !== id) throw new Refusal('BACKUP_DAMAGED', `there is no complete backup ${id}`);
+  const { manifest } = found;
   const { installation, cluster } = context.plan;
   if (manifest.installation !== installation || manifest.cluster !== cluster) {
     throw new Refusal('BACKUP_DAMAGED', `backup ${id} is that of another cluster`);
@@ -86,13 +83,13 @@ async function findBackup(context: MemberContext, volume: Volume | null, id: str
   const { bad } = await readMarks(directory);
   const reason = context.badBackups.get(id) ?? bad?.message ?? null;
   if (reason !== null) throw new Refusal('BACKUP_DAMAGED', `backup ${id} is bad: ${reason}`);
-  await readFiles(directory, manifest);
-  return { directory, manifest };
+  await readFiles(found);
+  return found;
 }
 
 interface RunOptions {
   readonly data: Volume;
-  readonly from: FoundBackup | null;
+  readonly from: OpenBackup | null;
   readonly work: WorkHandle;
   /** GTIDs that the receiver had when mysqld still ran; '' when it did not. */
   readonly received: string;
@@ -167,7 +164,7 @@ async function fill(
     await forgetFetched(paths.fillingDir);
   } else if (from) {
     work.step('copying');
-    await copyBackup({ ...from, target: paths.fillingDir, work });
+    await copyBackup({ backup: from, target: paths.fillingDir, work });
     work.signal.throwIfAborted();
     await renameDurable(paths.fillingDir, paths.dataDir);
   } else await fillByClone(context, command, work);

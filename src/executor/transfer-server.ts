@@ -15,8 +15,10 @@ import { errors, Refusal } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { archiveOf, listSegments, segmentName, segmentUuid } from './archive-segments.ts';
 import { isMissing } from './durable.ts';
-import { dataOf, findManifest, placeOf } from './manifest.ts';
-import { packedName, packedOf, unpack } from './packing.ts';
+import type { BackupKeys } from './encryption.ts';
+import { dataOf, findManifest, names, placeOf } from './manifest.ts';
+import { type OpenBackup, openBackup, readFilesText } from './open-backup.ts';
+import { type Packed, packedOf, placeOfPacked, unpack } from './packing.ts';
 import type { Share } from './shares.ts';
 import type { Throttle } from './throttle.ts';
 import type { Volume } from './volumes.ts';
@@ -35,6 +37,8 @@ export interface TransferServer {
 export function createTransferServer(deps: {
   readonly clock: Clock;
   readonly log: Logger;
+  /** Of encrypted backups, which are sent as what comes out of them. */
+  readonly keys: BackupKeys;
   /** Null while there is none, or it is not ours. */
   findVolume(): Volume | null;
 }): TransferServer {
@@ -56,7 +60,8 @@ export function createTransferServer(deps: {
           sendJson(response, 200, { version: 1, segments });
           return;
         }
-        const place = await placeOfFile(volume, asked);
+        const place = await placeOfFile(volume, asked, deps.keys);
+        if ('text' in place) return sendText(response, readFrom(request), place.text);
         await using file = await openBelow(place);
         const { throttle } = share;
         const sending = { file, from: readFrom(request), response, throttle, clock, ended: ended.signal };
@@ -75,8 +80,9 @@ export function createTransferServer(deps: {
 type Asked =
   | { readonly kind: 'archive' }
   | { readonly kind: 'segment'; readonly serverUuid: string; readonly name: string }
-  | { readonly kind: 'manifest' | 'files'; readonly backupId: string }
-  | { readonly kind: 'data'; readonly backupId: string; readonly path: string };
+  | { readonly kind: 'manifest'; readonly backupId: string }
+  | { readonly kind: 'files'; readonly backupId: string }
+  | { readonly kind: 'data' | 'stored'; readonly backupId: string; readonly path: string };
 
 function parse({ method, url }: IncomingMessage): Asked {
   const at = new URL(url ?? '', 'https://executor');
@@ -92,7 +98,7 @@ function parse({ method, url }: IncomingMessage): Asked {
   if (second === 'manifest.json') return { kind: 'manifest', backupId: first };
   if (second === 'files.json') return { kind: 'files', backupId: first };
   const path = at.searchParams.get('path');
-  if (second === 'data' && path !== null) return { kind: 'data', backupId: first, path };
+  if ((second === 'data' || second === 'stored') && path !== null) return { kind: second, backupId: first, path };
   throw unknown();
 }
 
@@ -110,10 +116,17 @@ interface Below {
   readonly root: string;
   readonly path: string;
   /** It is sent as what comes out of it. */
-  readonly packed?: { readonly directory: string; readonly path: string };
+  readonly packed?: { readonly in: Packed; readonly path: string };
 }
 
-async function placeOfFile(volume: Volume, asked: Exclude<Asked, { kind: 'archive' }>): Promise<Below> {
+/** Besides packed files, what is asked for as it is stored. */
+const storedNames = new Set<string>([names.mac, names.sealedFiles]);
+
+async function placeOfFile(
+  volume: Volume,
+  asked: Exclude<Asked, { kind: 'archive' }>,
+  keys: BackupKeys,
+): Promise<Below | { readonly text: string }> {
   if (asked.kind === 'segment') {
     return { root: archiveOf(volume), path: join(archiveOf(volume), asked.serverUuid, asked.name) };
   }
@@ -122,15 +135,40 @@ async function placeOfFile(volume: Volume, asked: Exclude<Asked, { kind: 'archiv
   if (manifest?.id !== asked.backupId) {
     throw new Refusal('BACKUP_DAMAGED', `there is no complete backup ${asked.backupId}`);
   }
-  if (asked.kind !== 'data') return { root: final, path: join(final, `${asked.kind}.json`) };
+  if (asked.kind === 'manifest') return { root: final, path: join(final, names.manifest) };
+  if (asked.kind === 'files') return placeOfList(final, keys);
   if (asked.path.includes('\0') || asked.path.split('/').some((part) => part === '' || part === '.' || part === '..')) {
     throw new Refusal('BAD_REQUEST', 'the path is not that of a file of a backup');
   }
-  if (manifest.packed) {
-    const packed = { directory: final, path: asked.path };
-    return { root: packedOf(final), path: join(packedOf(final), packedName(asked.path)), packed };
+  if (asked.kind === 'stored') {
+    if (storedNames.has(asked.path)) return { root: final, path: join(final, asked.path) };
+    return { root: packedOf(final), path: join(packedOf(final), asked.path) };
   }
-  return { root: dataOf(final), path: join(dataOf(final), asked.path) };
+  const { packed } = await getBackup(final, keys);
+  if (!packed) return { root: dataOf(final), path: join(dataOf(final), asked.path) };
+  const path = placeOfPacked(packed, asked.path);
+  return { root: packedOf(final), path, packed: { in: packed, path: asked.path } };
+}
+
+async function placeOfList(directory: string, keys: BackupKeys): Promise<Below | { readonly text: string }> {
+  const backup = await getBackup(directory, keys);
+  if (!backup.packed?.key) return { root: directory, path: join(directory, names.files) };
+  const text = await readFilesText(backup);
+  if (text === null) throw unknown();
+  return { text };
+}
+
+async function getBackup(directory: string, keys: BackupKeys): Promise<OpenBackup> {
+  const backup = await openBackup(directory, keys);
+  if (backup) return backup;
+  throw new Refusal('BACKUP_DAMAGED', 'the manifest of the backup cannot be read any more');
+}
+
+/** Small, and asked for as a whole. */
+function sendText(response: ServerResponse, from: number, text: string): void {
+  if (from > 0) throw new Refusal('BAD_REQUEST', 'the list of an encrypted backup is sent as a whole');
+  response.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': Buffer.byteLength(text) });
+  response.end(text);
 }
 
 /** A regular file below `root`, no link in between: a backup never holds one. */
@@ -188,13 +226,13 @@ async function sendFile({ file, from, response, throttle, clock, ended }: Sendin
 
 /** Without a length: the recipient knows it. What lies before the offset is unpacked and left out. */
 async function sendUnpacked(
-  { directory, path }: NonNullable<Below['packed']>,
+  { in: packed, path }: NonNullable<Below['packed']>,
   { from, response, throttle, clock, ended }: Sending,
 ): Promise<void> {
   response.writeHead(from === 0 ? 200 : 206, { 'content-type': 'application/octet-stream' });
   response.flushHeaders();
   const most = throttle.portion(PIECE_BYTES);
-  for await (const chunk of unpack(directory, path, { from, signal: ended })) {
+  for await (const chunk of unpack(packed, path, { from, signal: ended })) {
     for (let at = 0; at < chunk.length; at += most) {
       const piece = chunk.subarray(at, at + most);
       await throttle.take(piece.length, ended);

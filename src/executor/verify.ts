@@ -8,7 +8,7 @@
  * - What proves damage is marked `bad`. What proves nothing (a fence, a full disk, an mysqld that was killed) is not.
  */
 import { link, mkdir, readdir, rm, stat } from 'node:fs/promises';
-import { dirname, join, relative } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import type { Command, CommandResult } from '../channel/protocol.ts';
 import { type ErrorCode, Refusal } from '../errors.ts';
 import { checksumTable, listTables, type Checksums as TableChecksums } from '../mysql/checksums.ts';
@@ -21,20 +21,12 @@ import { writeUnpacked } from './copy-backup.ts';
 import { copyArgs } from './copy-instance.ts';
 import { openSession, type RunningInstance, startInstance } from './instance.ts';
 import { beginWork, requireIdle, type WorkHandle } from './long-work.ts';
-import {
-  type BackupFiles,
-  dataOf,
-  findManifest,
-  hashFile,
-  type Manifest,
-  makeDirectories,
-  placeOf,
-  readFiles,
-} from './manifest.ts';
+import { type BackupFiles, dataOf, hashFile, type Manifest, makeDirectories, placeOf } from './manifest.ts';
 import { type MemberContext, requireVolumes } from './member-context.ts';
 import { describeExit, type MysqldProcess } from './mysqld-process.ts';
+import { type OpenBackup, openBackup, readFiles } from './open-backup.ts';
 import { lowerPriority, paceProcess } from './pace.ts';
-import { packedName, packedOf } from './packing.ts';
+import { packedName, packedOf, placeOfPacked } from './packing.ts';
 import { createThrottle, type Throttle } from './throttle.ts';
 import type { Volume } from './volumes.ts';
 
@@ -98,20 +90,21 @@ interface Options {
 async function verifyBackup(context: MemberContext, options: Options): Promise<void> {
   const { directory, view, work, bytesPerSec } = options;
   const startedAt = context.clock.now();
-  const manifest = await getManifest(context, directory);
-  const files = await readFiles(directory, manifest);
+  const backup = await getBackup(context, directory);
+  const { manifest } = backup;
+  const files = await readFiles(backup);
   await rm(view, { recursive: true, force: true });
   work.step('hashing');
-  await requireSameNames(directory, manifest, files);
+  await requireSameNames(backup, files);
   const throttle = createThrottle(context.clock, bytesPerSec);
-  const before = await compareFiles({ directory, manifest, files, throttle, work });
+  const before = await compareFiles({ backup, files, throttle, work });
   if (manifest.packed) await requireScratch(options.volume, manifest.bytes);
   work.step(manifest.packed ? 'unpacking' : 'starting');
-  await fillView({ directory, manifest, files, view, throttle, work });
+  await fillView({ backup, files, view, throttle, work });
   if (manifest.packed) work.step('starting');
   const read = await readInstance(context, manifest, options);
   work.step('comparing');
-  const after = await readStamps(directory, files);
+  const after = await readStamps(backup, files);
   const touched = files.filter((_, index) => after[index] !== before[index]).map(({ path }) => path);
   if (touched.length > 0) throw new Refusal('BACKUP_DAMAGED', `files changed while it was read: ${namesOf(touched)}`);
   await compareChecksums(directory, read.tables);
@@ -121,23 +114,25 @@ async function verifyBackup(context: MemberContext, options: Options): Promise<v
   await markVerified(directory, { at, durationMs: at - startedAt, tables, rows: read.rows });
 }
 
-async function getManifest(context: MemberContext, directory: string): Promise<Manifest> {
-  const manifest = await findManifest(directory);
-  if (!manifest) throw new Refusal('BACKUP_DAMAGED', 'its manifest is missing or cannot be read');
+async function getBackup(context: MemberContext, directory: string): Promise<OpenBackup> {
+  const found = await openBackup(directory, context.backupKeys);
+  if (!found) throw new Refusal('BACKUP_DAMAGED', 'its manifest is missing or cannot be read');
+  const { manifest } = found;
+  if (manifest.id !== basename(directory)) throw new Refusal('BACKUP_DAMAGED', 'its manifest is that of another one');
   const { installation, cluster } = context.plan;
-  if (manifest.installation === installation && manifest.cluster === cluster) return manifest;
+  if (manifest.installation === installation && manifest.cluster === cluster) return found;
   throw new Refusal('BACKUP_DAMAGED', 'its manifest is that of another cluster');
 }
 
-async function requireSameNames(directory: string, manifest: Manifest, files: BackupFiles): Promise<void> {
-  const dataDir = manifest.packed ? packedOf(directory) : dataOf(directory);
+async function requireSameNames({ directory, manifest, packed }: OpenBackup, files: BackupFiles): Promise<void> {
+  const dataDir = packed ? packedOf(directory) : dataOf(directory);
   const entries = await readdir(dataDir, { recursive: true, withFileTypes: true }).catch(() => []);
   const found = new Set(
     entries
       .filter((entry) => !entry.isDirectory())
       .map((entry) => relative(dataDir, join(entry.parentPath, entry.name))),
   );
-  const expected = new Set(files.map((file) => (file.packed ? packedName(file.path) : file.path)));
+  const expected = new Set(files.map(({ path }) => (packed ? packedName(packed, path) : path)));
   const missing = [...expected].filter((path) => !found.has(path));
   const extra = [...found].filter((path) => !expected.has(path));
   if (missing.length > 0) throw new Refusal('BACKUP_DAMAGED', `files are missing: ${namesOf(missing)}`);
@@ -147,20 +142,20 @@ async function requireSameNames(directory: string, manifest: Manifest, files: Ba
 }
 
 interface Compare {
-  readonly directory: string;
-  readonly manifest: Manifest;
+  readonly backup: OpenBackup;
   readonly files: BackupFiles;
   readonly throttle: Throttle;
   readonly work: WorkHandle;
 }
 
 /** Every file by its SHA-256. Answers the stamps of the files as they were read, in their order. */
-async function compareFiles({ directory, manifest, files, throttle, work }: Compare): Promise<string[]> {
-  const stamps = await readStamps(directory, files);
+async function compareFiles({ backup, files, throttle, work }: Compare): Promise<string[]> {
+  const { manifest } = backup;
+  const stamps = await readStamps(backup, files);
   let done = 0;
   for (const file of files) {
     const stored = file.packed ?? file;
-    const found = await hashFile(storedAt(directory, file), work.signal, async (bytes) => {
+    const found = await hashFile(storedAt(backup, file), work.signal, async (bytes) => {
       done += bytes;
       work.progress(done, manifest.bytes * 2);
       await throttle.take(bytes, work.signal);
@@ -173,14 +168,14 @@ async function compareFiles({ directory, manifest, files, throttle, work }: Comp
   return stamps;
 }
 
-const storedAt = (directory: string, { path, packed }: BackupFiles[number]) =>
-  packed ? join(packedOf(directory), packedName(path)) : join(dataOf(directory), path);
+const storedAt = ({ directory, packed }: OpenBackup, { path }: BackupFiles[number]) =>
+  packed ? placeOfPacked(packed, path) : join(dataOf(directory), path);
 
 /** Any write moves the time: what the kernel says of each file, without reading it. */
-async function readStamps(directory: string, files: BackupFiles): Promise<string[]> {
+async function readStamps(backup: OpenBackup, files: BackupFiles): Promise<string[]> {
   const stamps: string[] = [];
   for (const file of files) {
-    const found = await stat(storedAt(directory, file), { bigint: true }).catch(() => null);
+    const found = await stat(storedAt(backup, file), { bigint: true }).catch(() => null);
     stamps.push(found ? `${found.ino} ${found.size} ${found.mtimeNs}` : 'missing');
   }
   return stamps;
@@ -188,7 +183,8 @@ async function readStamps(directory: string, files: BackupFiles): Promise<string
 
 /** By hard links; what is packed is written there plain, and checked. */
 async function fillView(options: Compare & { readonly view: string }): Promise<void> {
-  const { directory, manifest, files, view, work, throttle } = options;
+  const { backup, files, view, work, throttle } = options;
+  const { packed, manifest } = backup;
   const { signal } = work;
   const onChunk = (bytes: number) => throttle.take(bytes, signal);
   await mkdir(join(view, 'tmp'), { recursive: true, mode: 0o700 });
@@ -196,8 +192,8 @@ async function fillView(options: Compare & { readonly view: string }): Promise<v
   for (const file of files) {
     const to = join(view, 'data', file.path);
     await mkdir(dirname(to), { recursive: true, mode: 0o750 });
-    if (file.packed) await writeUnpacked({ directory, file, to, signal, onChunk });
-    else await link(storedAt(directory, file), to);
+    if (packed) await writeUnpacked({ packed, file, to, signal, onChunk });
+    else await link(storedAt(backup, file), to);
   }
 }
 

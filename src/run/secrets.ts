@@ -28,6 +28,6 @@ export async function createMemberSecrets(
 ): Promise<MemberSecrets> {
   const authority = { certPem: secrets.caCertPem, keyPem: secrets.caKeyPem };
   const { certPem, keyPem } = await issueMemberCertificate(authority, { ...member, serial: serial(), now });
-  const { replication, clone, team, caCertPem } = secrets;
-  return { caCertPem, certPem, keyPem, replication, clone, team };
+  const { replication, clone, team, caCertPem, backupKey = null } = secrets;
+  return { caCertPem, certPem, keyPem, replication, clone, team, backupKey };
 }

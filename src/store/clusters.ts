@@ -15,7 +15,7 @@ import {
 import { writeEvent } from './events.ts';
 import { requireNoCopy } from './guards.ts';
 import type { ClusterRow, ClusterSecrets, Leader } from './rows.ts';
-import { seal, unseal } from './secrets.ts';
+import { createKey, seal, unseal } from './secrets.ts';
 import { takeNumbers } from './sequence.ts';
 import { takeServicePort } from './service-ports.ts';
 import { allRows, findRow, json, run } from './sql.ts';
@@ -294,9 +294,13 @@ export function setPreferences(store: Store, id: string, preferences: Preference
   });
 }
 
-/** A person's word: when it is backed up, and what is kept. Its schedule counts from now. Refusal: NOT_FOUND. */
+/**
+ * A person's word: when it is backed up, and what is kept. Its schedule counts from now. One that wants encryption gives
+ * the cluster its key, unless it has one. Refusal: NOT_FOUND.
+ */
 export function setBackupPolicy(store: Store, id: string, policy: BackupPolicy): Promise<ClusterRow> {
   return transaction(store, () => {
+    if (policy.encrypt !== 'none') ensureBackupKey(store, id);
     const sql = 'UPDATE cluster SET backup_policy = ?, backup_policy_at = ? WHERE id = ?';
     run(store, sql, JSON.stringify(policy), store.clock.now(), id);
     return getById(store, id);
@@ -311,8 +315,19 @@ export function setCooldown(store: Store, leader: Leader | null, id: string, unt
   });
 }
 
+function ensureBackupKey(store: Store, id: string): void {
+  const secrets = openSecrets(store, id);
+  if (secrets.backupKey !== undefined) return;
+  const sealed = seal(store.key, `cluster:${id}`, JSON.stringify({ ...secrets, backupKey: createKey() }));
+  run(store, 'UPDATE cluster SET sealed_secrets = ? WHERE id = ?', sealed, id);
+}
+
 /** Refusal: NOT_FOUND. Throws when the key is another one. */
 export async function readClusterSecrets(store: Store, id: string): Promise<ClusterSecrets> {
+  return openSecrets(store, id);
+}
+
+function openSecrets(store: Store, id: string): ClusterSecrets {
   const row = findRow(
     store,
     z.object({ sealedSecrets: z.string() }),

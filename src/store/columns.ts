@@ -37,6 +37,7 @@ export const backupPolicyColumn: z.ZodType<BackupPolicy> = z.object({
   keepDays: z.number(),
   maxBytesPerSec: z.number().nullable(),
   compress: z.enum(['none', 'zstd']).default('none'),
+  encrypt: z.enum(['none', 'aes-256-gcm']).default('none'),
   verifyEveryHours: z.number(),
   archive: z.object({ keepHours: z.number(), maxShare: z.number() }),
 });
@@ -148,4 +149,5 @@ export const secretsColumn: z.ZodType<ClusterSecrets> = z.object({
   clone: account,
   caCertPem: z.string(),
   caKeyPem: z.string(),
+  backupKey: z.string().exactOptional(),
 });

@@ -328,4 +328,6 @@ export interface ClusterSecrets {
   /** The cluster's own certificate authority. */
   readonly caCertPem: string;
   readonly caKeyPem: string;
+  /** Hex of 32 bytes, from when backups are to be encrypted. It never changes: older backups open with it. */
+  readonly backupKey?: string;
 }

@@ -11,6 +11,9 @@ const TAG_BYTES = 16;
 /** Format of a sealed value; another cipher gets another number. */
 const VERSION = 'v1';
 
+/** Hex of 32 random bytes. */
+export const createKey = (): string => randomBytes(KEY_BYTES).toString('hex');
+
 /** `row` names table and row: `cluster:<id>`. */
 export function seal(key: Buffer, row: string, text: string): string {
   const nonce = randomBytes(NONCE_BYTES);

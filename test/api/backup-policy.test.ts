@@ -3,10 +3,11 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
+import { keyIdOf } from '../../src/cluster/backup-key.ts';
 import { closeBackup, noteBackup } from '../../src/store/backups.ts';
 import { lead } from '../../src/store/leadership.ts';
 import { closeVerification } from '../../src/store/verifications.ts';
-import { aServingCluster, aWorld, closeWorlds, fakeBackup, type World } from './helper.ts';
+import { aRequest, aServingCluster, aWorld, closeWorlds, fakeBackup, token, type World } from './helper.ts';
 
 afterEach(() => closeWorlds());
 
@@ -63,6 +64,7 @@ test.each([
   { keepCount: 0 },
   { maxBytesPerSec: 1 },
   { members: 'none' },
+  { encrypt: 'rot13' },
   { other: 1 },
   {},
 ])('%j is refused and changes nothing', async (payload) => {
@@ -81,6 +83,34 @@ test('a viewer sees the policy and changes nothing, nor takes data away', async 
 
   expect((await world.app.inject({ method: 'PUT', url, payload: { keepCount: 3 } })).statusCode).toBe(401);
   expect((await world.app.inject('/v1/clusters/orders/backups/x/download')).statusCode).toBe(401);
+});
+
+test('the key of the backups is given to an operator alone, and that is told; nothing else shows it', async () => {
+  const world = await aWorld({ kind: 'tokens', tokens: [token('ann', 'team'), token('oz', 'operator')] });
+  const as = (name: string) => ({ authorization: `Bearer secret-of-${name}` });
+  const headers = as('ann');
+  await world.app.inject({ method: 'POST', url: '/v1/clusters', headers, payload: aRequest() });
+  const take = (name: string) =>
+    world.app.inject({ method: 'POST', url: '/v1/clusters/orders/backup-key', headers: as(name) });
+  expect((await take('oz')).json()).toMatchObject({ code: 'NOT_FOUND' });
+
+  const changed = await world.app.inject({ method: 'PUT', url, headers, payload: { encrypt: 'aes-256-gcm' } });
+  const refused = await take('ann');
+  const taken = await take('oz');
+
+  expect(changed.json()).toMatchObject({ encrypt: 'aes-256-gcm', compress: 'none' });
+  expect(refused.json()).toMatchObject({ code: 'FORBIDDEN' });
+  const { key, keyId } = taken.json();
+  expect(key).toMatch(/^[0-9a-f]{64}$/);
+  expect(keyId).toBe(keyIdOf(Buffer.from(key, 'hex')));
+  const events = await world.app.inject({ url: '/v1/events', headers });
+  const told = events.json().events.filter((event: { kind: string }) => event.kind === 'backup.key');
+  expect(told).toMatchObject([{ cluster: 'orders', data: { keyId, by: 'oz' } }]);
+  const shown = await Promise.all(
+    ['/v1/clusters', '/v1/clusters/orders', url].map((path) => world.app.inject({ url: path, headers })),
+  );
+  const texts = [changed, refused, events, ...shown].map(({ body }) => body);
+  expect([...texts, ...world.log].filter((text) => text.includes(key))).toEqual([]);
 });
 
 test('one verification at a time is opened, of backups that are complete', async () => {

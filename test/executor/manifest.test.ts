@@ -37,7 +37,7 @@ test('directories without files are copied too: mysqld does not load CLONE witho
   const manifest = (await findManifest(directory))!;
   const target = join(root, 'copy');
 
-  await copyBackup({ directory, manifest, target, work: { signal, step: () => {}, progress: () => {} } });
+  await copyBackup({ backup: { directory, manifest, packed: null }, target, work: { signal, progress: () => {} } });
 
   expect(readFileSync(join(target, 'shop', 'a.ibd'), 'utf8')).toBe('rows');
   for (const name of ['performance_schema', 'empty@002dschema']) expect(existsSync(join(target, name))).toBe(true);

@@ -1,10 +1,11 @@
 /** A packed backup of a real instance: made, killed on the way, verified, damaged, and a member is rebuilt from it. */
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { CommandBody, Status } from '../../src/channel/protocol.ts';
+import { keyIdOf } from '../../src/cluster/backup-key.ts';
 import { executorRuntime } from '../../src/executor/runtime.ts';
 import { cacheDir } from '../mysql/instance.ts';
 import { ownSession, volumeOf } from './trim-world.ts';
@@ -19,11 +20,13 @@ const root = () => join(volumeOf(member, 'backup'), 'backups');
 const until = (what: (status: Status) => boolean) => member.until(what, 60_000);
 const backup = (id: string): CommandBody => ({ kind: 'backup', backupId: id, compress: 'zstd' });
 const entryOf = (status: Status, id: string) => status.backups.find((each) => each.id === id);
-const rebuild = (): CommandBody => ({
+const rebuild = (backupId = 'one'): CommandBody => ({
   kind: 'rebuild',
   ...{ incarnation: randomUUID(), serverUuid: randomUUID(), serverId: 2000 },
-  from: { kind: 'backup', backupId: 'one' },
+  from: { kind: 'backup', backupId },
 });
+const backupKey = randomBytes(32).toString('hex');
+const keyId = keyIdOf(Buffer.from(backupKey, 'hex'));
 
 beforeAll(async () => {
   const options = `${executorRuntime(cacheDir)['NODE_OPTIONS']} --import=${join(import.meta.dirname, 'strike.ts')}`;
@@ -94,6 +97,50 @@ test(
       expect(readdirSync(root())).toEqual(['one']);
     }
     await member.start();
+  },
+  LIMIT_MS,
+);
+
+test(
+  'an encrypted one: made only with a key, read only with its own, verified, and a member is rebuilt from it',
+  async () => {
+    const encrypted: CommandBody = { kind: 'backup', backupId: 'two', compress: 'zstd+aes-256-gcm' };
+    expect(await member.launch.send(encrypted, { epoch: 1, leaderToken: 9 })).toMatchObject({
+      code: 'BACKUP_KEY_UNKNOWN',
+    });
+    expect((await strike('step packing', { ...encrypted, backupKey })).backups.map(({ id }) => id)).toEqual(['one']);
+    await member.start();
+
+    const made = await run({ ...encrypted, backupKey });
+
+    expect(made.work, member.launch.logs()).toMatchObject({ outcome: 'done' });
+    expect(entryOf(made, 'two')).toMatchObject({ keyId, isBad: false });
+    expect(entryOf(made, 'one')).toMatchObject({ keyId: null });
+    const directory = join(root(), 'two');
+    const stored = readdirSync(directory, { recursive: true, encoding: 'utf8' });
+    expect(stored).toContain('packed/shop/orders.ibd.zst.enc');
+    expect(stored.filter((name) => name.endsWith('.ibd'))).toEqual([]);
+    expect(readFileSync(join(directory, 'packed/shop/orders.ibd.zst.enc')).includes('order order')).toBe(false);
+    expect(member.launch.logs()).not.toContain(backupKey);
+
+    await member.launch.destroy(); // its memory had the key
+    await member.relaunch();
+    await until(({ areBackupsKnown }) => areBackupsKnown === true);
+    await member.start();
+    const closed = await run({ kind: 'verify', backupId: 'two' });
+    expect(closed.work).toMatchObject({ outcome: 'failed', code: 'BACKUP_KEY_UNKNOWN' });
+    expect(entryOf(closed, 'two')).toMatchObject({ isBad: false });
+    expect(await member.launch.send(rebuild('two'), { epoch: 1, leaderToken: 9 })).toMatchObject({
+      code: 'BACKUP_KEY_UNKNOWN',
+    });
+
+    const verified = await run({ kind: 'verify', backupId: 'two', backupKey });
+    expect(verified.work, member.launch.logs()).toMatchObject({ outcome: 'done' });
+    expect(entryOf(verified, 'two')?.verifiedAt).toBeGreaterThan(0);
+    expect((await run(rebuild('two'))).work, member.launch.logs()).toMatchObject({ outcome: 'done' });
+    const session = await ownSession(member);
+    expect(await session.query('SELECT COUNT(*) AS count FROM shop.orders')).toEqual([{ count: 200 }]);
+    await session.close();
   },
   LIMIT_MS,
 );

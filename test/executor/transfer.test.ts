@@ -10,9 +10,10 @@ import { createSelfSigned } from '../../src/channel/certificates.ts';
 import type { Donor } from '../../src/channel/donor.ts';
 import { createTransferClient, type TransferClient, transferPaths } from '../../src/channel/transfer.ts';
 import { type Clock, realClock } from '../../src/clock.ts';
+import { keyIdOf } from '../../src/cluster/backup-key.ts';
 import { startControlServer } from '../../src/executor/control-server.ts';
 import { downloadFile } from '../../src/executor/download.ts';
-import { hashFiles, writeManifest } from '../../src/executor/manifest.ts';
+import { hashFiles, type Packing, writeManifest } from '../../src/executor/manifest.ts';
 import { packFiles } from '../../src/executor/packing.ts';
 import { createShares, type Shares } from '../../src/executor/shares.ts';
 import { createTransferServer } from '../../src/executor/transfer-server.ts';
@@ -27,6 +28,8 @@ const log = createLogger('silent');
 const { signal } = new AbortController();
 const sha256 = (bytes: string | Buffer) => createHash('sha256').update(bytes).digest('hex');
 const big = randomBytes(3 * 1024 * 1024 + 17);
+const key = randomBytes(32);
+const keys = new Map([[keyIdOf(key), key]]);
 
 let root: string;
 let volume: Volume;
@@ -61,7 +64,10 @@ beforeEach(async () => {
       throw new Error('not asked for');
     },
     onStatus: () => () => {},
-    transfer: { ...createTransferServer({ clock: realClock, log, findVolume: () => volume }), findShare: shares.find },
+    transfer: {
+      ...createTransferServer({ clock: realClock, log, keys, findVolume: () => volume }),
+      findShare: shares.find,
+    },
   });
   port = server.port;
   open.push(() => server.close());
@@ -71,7 +77,7 @@ afterEach(async () => {
   rmSync(root, { recursive: true, force: true });
 });
 
-async function makeBackup(id: string, isPacked = false): Promise<void> {
+async function makeBackup(id: string, packing: Packing | null = null): Promise<void> {
   const directory = join(volume.path, 'backups', id);
   mkdirSync(join(directory, 'data', 'shop'), { recursive: true });
   writeFileSync(join(directory, 'data', 'big'), big);
@@ -79,10 +85,11 @@ async function makeBackup(id: string, isPacked = false): Promise<void> {
   writeFileSync(join(directory, 'data', 'empty'), '');
   const plain = await hashFiles(join(directory, 'data'), { signal });
   const onChunk = async () => {};
-  const files = isPacked ? await packFiles({ directory, files: plain, signal, onChunk }) : plain;
+  const packed = packing && { ...packing, directory, id };
+  const files = packed ? await packFiles(packed, { files: plain, signal, onChunk }) : plain;
   const about = { id, installation: 'i', cluster: 'c', clusterName: 'orders', ordinal: 0, epoch: 1 };
   const rest = { incarnation: 'n', serverUuid: 's', mysqlVersion: '9.7.4', gtidSet: '', startedAt: 1, endedAt: 2 };
-  await writeManifest(directory, { ...about, ...rest }, files);
+  await writeManifest(directory, { ...about, ...rest }, files, packing);
 }
 
 function createClient(change: Partial<Donor> = {}, clock: Clock = realClock): TransferClient {
@@ -130,8 +137,14 @@ test('a download goes on where the connection broke', async () => {
   expect(breaking.count()).toBeGreaterThan(5);
 });
 
-test('files of a packed backup come as they were before, also over connections that break', async () => {
-  await makeBackup('packed', true);
+const packings: Record<string, Packing> = {
+  'with zstd': { compress: 'zstd', key: null },
+  'with a key': { compress: 'none', key },
+  'with zstd and a key': { compress: 'zstd', key },
+};
+
+test.each(Object.entries(packings))('files that are packed %s come as they were before', async (_, packing) => {
+  await makeBackup('packed', packing);
   const breaking = await startBreakingProxy(400_000);
   const client = createClient({ port: breaking.port });
 
@@ -142,6 +155,34 @@ test('files of a packed backup come as they were before, also over connections t
   expect(await readAll(client, transferPaths.data('packed', 'shop/a@0024 b.ibd'))).toBe('small');
   expect(await readAll(client, transferPaths.data('packed', 'empty'))).toBe('');
   await expect(readAll(client, transferPaths.data('packed', 'none'))).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  const list = JSON.parse(await readAll(client, transferPaths.files('packed')));
+  expect(list).toHaveLength(3);
+});
+
+test('an encrypted backup comes as it is stored too, and nothing of it without its key', async () => {
+  await makeBackup('sealed', { compress: 'none', key });
+  await makeBackup('other', { compress: 'none', key: randomBytes(32) });
+  const client = createClient();
+  const directory = join(volume.path, 'backups', 'sealed');
+
+  for (const [path, file] of [
+    ['manifest.mac', 'manifest.mac'],
+    ['files.json.enc', 'files.json.enc'],
+    ['empty.enc', 'packed/empty.enc'],
+  ] as const) {
+    const stored = await readAll(client, transferPaths.stored('sealed', path));
+    expect(stored).toBe(readFileSync(join(directory, file)).toString());
+  }
+  for (const path of ['../../secret', 'manifest.json', '../manifest.mac', '/etc/passwd', '']) {
+    await expect(readAll(client, transferPaths.stored('sealed', path))).rejects.toMatchObject({ name: 'Refusal' });
+  }
+  expect(await readAll(client, transferPaths.manifest('other'))).toContain('aes-256-gcm');
+  for (const path of [transferPaths.files('other'), transferPaths.data('other', 'big')]) {
+    await expect(readAll(client, path)).rejects.toMatchObject({ code: 'BACKUP_KEY_UNKNOWN' });
+  }
+  const manifest = readFileSync(join(directory, 'manifest.json'), 'utf8');
+  writeFileSync(join(directory, 'manifest.json'), manifest.replace('"epoch": 1', '"epoch": 2'));
+  await expect(readAll(client, transferPaths.files('sealed'))).rejects.toMatchObject({ code: 'BACKUP_DAMAGED' });
 });
 
 /** Breaks each connection after so many bytes from the donor. */

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
+import { backupPolicyDefault } from '../../src/cluster/backup-policy.ts';
 import { setBundleState } from '../../src/store/bundles.ts';
 import {
   commitPrimary,
@@ -8,7 +9,9 @@ import {
   insertCluster,
   listClusters,
   markClusterDeleted,
+  readClusterSecrets,
   setActivated,
+  setBackupPolicy,
   setClusterGone,
   storeRule,
 } from '../../src/store/clusters.ts';
@@ -45,6 +48,27 @@ test('a taken name is refused and leaves no half-made cluster', async () => {
 
   expect(await listClusters(store)).toHaveLength(1);
   expect(store.db.prepare('SELECT COUNT(*) AS n FROM member').get()).toMatchObject({ n: 3 });
+});
+
+test('a policy that asks for encryption gives the cluster one key, for ever, and no other does', async () => {
+  const store = await testStore();
+  const { id } = await aCluster(store);
+  const set = (encrypt: 'none' | 'aes-256-gcm') => setBackupPolicy(store, id, { ...backupPolicyDefault, encrypt });
+  const keyNow = async () => (await readClusterSecrets(store, id)).backupKey;
+
+  await set('none');
+  expect(await keyNow()).toBeUndefined();
+  await set('aes-256-gcm');
+  const key = await keyNow();
+  expect(key).toMatch(/^[0-9a-f]{64}$/);
+  for (const encrypt of ['aes-256-gcm', 'none', 'aes-256-gcm'] as const) await set(encrypt);
+
+  expect(await keyNow()).toBe(key);
+  expect(await readClusterSecrets(store, id)).toEqual({ ...someSecrets, backupKey: key });
+  expect(JSON.stringify(store.db.prepare('SELECT * FROM cluster').all())).not.toContain(key);
+  const other = await aCluster(store, 'stock');
+  await setBackupPolicy(store, other.id, { ...backupPolicyDefault, encrypt: 'aes-256-gcm' });
+  expect((await readClusterSecrets(store, other.id)).backupKey).not.toBe(key);
 });
 
 test('server ids differ over all clusters and are never used twice', async () => {
