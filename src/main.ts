@@ -2,20 +2,19 @@
 /** `selvedge`: finds the command and loads only what it needs, so that an executor stays small. */
 import { UsageError } from './run/options.ts';
 
-const about = `selvedge: MySQL replication clusters on Apache Mesos
+const head = `selvedge: MySQL replication clusters on Apache Mesos
 
 Run it
-  up          everything on this machine: a local Mesos, the scheduler and the API
-  local       only the local Mesos: a master and agents
-  scheduler   the control plane on a Mesos cluster
-  proxy       a port for each cluster, which gives its primary through HAProxy
-  executor    one member on its agent; Mesos starts it
+  up            everything on this machine: a local Mesos, the scheduler and the API
+  local         only the local Mesos: a master and agents
+  scheduler     the control plane on a Mesos cluster
+  proxy         a port for each cluster, which gives its primary through HAProxy
+  executor      one member on its agent; Mesos starts it
 
 Use it (clients of the API; --api URL, --token TOKEN, --json)
-  create  ls  status  endpoints  set  failover  switchover  rebuild  rm
-  backup  backups  backup-policy  backup-key  verify  download
-  events  offers  reservations
+`;
 
+const tail = `
 \`selvedge COMMAND --help\` says more. Exit codes: 0 done, 1 refused or failed, 2 wrong use, 3 API not reachable,
 4 timed out waiting.
 `;
@@ -26,7 +25,7 @@ async function run([command, ...argv]: readonly string[]): Promise<number> {
     case 'help':
     case '--help':
     case '-h':
-      process.stdout.write(about);
+      process.stdout.write(`${head}${(await import('./cli/client.ts')).clientHelp()}${tail}`);
       return command === undefined ? 2 : 0;
     case 'up':
       return (await import('./run/up.ts')).runUp(argv);

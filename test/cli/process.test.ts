@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
+import { clientVerbs } from '../../src/cli/client.ts';
 import { aServingCluster, aWorld, closeWorlds, portOf } from '../api/helper.ts';
 
 const main = join(import.meta.dirname, '..', '..', 'src', 'main.ts');
@@ -30,6 +31,13 @@ function start(argv: readonly string[], env: NodeJS.ProcessEnv) {
   });
   return { child, said, ended: once(child, 'close').then(([code]) => code as number) };
 }
+
+test('the help of the process names every verb', async () => {
+  const { said, ended } = start(['--help'], process.env);
+
+  expect(await ended).toBe(0);
+  for (const verb of clientVerbs) expect(said.out).toContain(`\n  ${verb} `);
+});
 
 test('the process answers on stdout, complains on stderr and ends with the exit code', async () => {
   const { env } = await listen();
