@@ -32,18 +32,20 @@ const statementMs = 10_000;
 const fenceMs = 6000;
 
 /** Faults of the product, planted on purpose: the simulation has to find each. */
-export type Mutant =
-  | 'skip-epoch-check'
-  | 'skip-leader-token'
-  | 'promote-before-applied'
-  | 'trust-empty-volume'
-  | 'keep-server-uuid'
-  | 'forget-was-writable'
-  | 'answer-before-acknowledged'
-  | 'freeze-without-stop'
-  | 'same-boot-id'
-  | 'skip-order'
-  | 'forget-tail';
+export const mutants = [
+  'skip-epoch-check',
+  'skip-leader-token',
+  'promote-before-applied',
+  'trust-empty-volume',
+  'keep-server-uuid',
+  'forget-was-writable',
+  'answer-before-acknowledged',
+  'freeze-without-stop',
+  'same-boot-id',
+  'skip-order',
+  'forget-tail',
+] as const;
+export type Mutant = (typeof mutants)[number];
 
 export const trimSteps = ['marked', 'saved', 'cutting', 'cut', 'started', 'named'] as const;
 export type TrimStep = (typeof trimSteps)[number];

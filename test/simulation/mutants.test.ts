@@ -3,9 +3,16 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
+import { mutants } from './member.ts';
 import { planted } from './mutants.ts';
 import type { Patch } from './plant.ts';
 import { type RunOptions, runSeed } from './simulation.ts';
+
+test('each planted fault of the executor has a world that finds it', () => {
+  const found = planted.flatMap(({ mutants: own = [], heldBy }) => [...own, ...(heldBy?.mutants ?? [])]);
+
+  expect(mutants.filter((mutant) => !found.includes(mutant))).toEqual([]);
+});
 
 const here = import.meta.dirname;
 
@@ -23,9 +30,9 @@ async function run(options: RunOptions, patches: readonly Patch[]): Promise<stri
   return (JSON.parse(stdout) as { failure: string | null }).failure;
 }
 
-for (const { name, breaks, seed, faults, mutants = [], patches = [], heldBy } of planted) {
+for (const { name, breaks, seed, faults, mutants: own = [], patches = [], heldBy } of planted) {
   test(`kills: ${name}`, { timeout: 120_000 }, async () => {
-    const all = [...mutants, ...(heldBy?.mutants ?? [])];
+    const all = [...own, ...(heldBy?.mutants ?? [])];
 
     expect(await run({ seed, faults }, [])).toBeNull();
     expect(await run({ seed, faults, mutants: all }, [...patches, ...(heldBy?.patches ?? [])])).toContain(
@@ -35,7 +42,7 @@ for (const { name, breaks, seed, faults, mutants = [], patches = [], heldBy } of
 
   if (heldBy)
     test(`held by another layer, ${heldBy.layer}: ${name}`, { timeout: 120_000 }, async () => {
-      expect(await run({ seed, faults, mutants }, patches)).toBeNull();
+      expect(await run({ seed, faults, mutants: own }, patches)).toBeNull();
       expect(await run({ seed, faults, mutants: heldBy.mutants ?? [] }, heldBy.patches ?? [])).toBeNull();
     });
 }

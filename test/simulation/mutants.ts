@@ -22,6 +22,13 @@ export interface Planted extends Change {
 
 const launchLater = `insertLaunch(context.store, context.leader, input)`;
 
+const comparedBeforeItFollows: Planted['heldBy'] = {
+  layer: 'a member is compared with the primary before it follows',
+  patches: [
+    { file: 'controller/joining.ts', find: 'if (!isGtidSetEmpty(errant)) return', replace: 'if (false) return' },
+  ],
+};
+
 export const planted: readonly Planted[] = [
   {
     name: 'promote before the relay log is applied',
@@ -146,19 +153,36 @@ export const planted: readonly Planted[] = [
   {
     name: 'forget the tail',
     mutants: ['forget-tail'],
-    heldBy: {
-      layer: 'a member is compared with the primary before it follows',
-      patches: [
-        {
-          file: 'controller/joining.ts',
-          find: 'if (!isGtidSetEmpty(errant)) return',
-          replace: 'if (false) return',
-        },
-      ],
-    },
+    heldBy: comparedBeforeItFollows,
     breaks: 'G6',
     seed: 1,
     faults: [{ at: 15_000, kind: 'leaveTail', ms: 3000, killAt: null }],
+  },
+  {
+    // Its tail is committed by crash recovery instead of trimmed.
+    name: 'forget that an instance was writable when its executor died',
+    mutants: ['forget-was-writable'],
+    heldBy: comparedBeforeItFollows,
+    breaks: 'G6',
+    seed: 1,
+    faults: [
+      { at: 15_000, kind: 'cutMembers', a: 0, b: 1, ms: 8000 },
+      { at: 15_000, kind: 'cutMembers', a: 0, b: 2, ms: 8000 },
+      { at: 17_000, kind: 'killExecutor', target: 0 },
+    ],
+  },
+  {
+    name: 'answer a commit before it is acknowledged',
+    mutants: ['answer-before-acknowledged'],
+    breaks: 'G1',
+    seed: 1,
+    faults: [
+      { at: 15_000, kind: 'cutMembers', a: 0, b: 1, ms: 8000 },
+      { at: 15_000, kind: 'cutMembers', a: 0, b: 2, ms: 8000 },
+      { at: 15_000, kind: 'cutControl', target: 0, ms: 8000 },
+      { at: 18_000, kind: 'killMysqld', target: 0 },
+      { at: 18_000, kind: 'killExecutor', target: 0 },
+    ],
   },
   {
     name: 'count a cloning member as voter',
