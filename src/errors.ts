@@ -99,6 +99,11 @@ export const errors = {
     title: 'The volume is not that of this member',
     todo: 'Look whether the disk is mounted and whose marker it has; nothing on it was touched.',
   },
+  VOLUME_LOST: {
+    status: 409,
+    title: 'A volume of the member came back without what was on it',
+    todo: 'If its disk is only not mounted, mount it. If it is gone, read the message: it says what takes the new one.',
+  },
   INCARNATION_MISMATCH: {
     status: 409,
     title: 'The volume holds another incarnation than the launch names',

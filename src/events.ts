@@ -28,6 +28,7 @@ export const events = {
   'backup.removing': 'A backup is to be removed',
   'backup.removed': 'A backup was removed',
   'backup.key': 'A person took the key of the encrypted backups away',
+  'backup.volume': 'A backup volume was lost, and an empty one is taken in its place',
   'archive.refilled': "A gap in a member's archive of binary logs was filled from another member's",
   'rebuild.started': "A member's data volume is filled anew",
   'rebuild.way': 'The way that fills a member soonest was chosen; the others with their estimates',

@@ -224,6 +224,11 @@ export const commandSchema = z.discriminatedUnion('kind', [
     secrets,
     ...copySource,
   }),
+  /**
+   * Marks an empty backup volume beside data that are ours as this member's new one; `place` is Status.volumesFound's.
+   * Carried out also where the launch was refused because of that volume.
+   */
+  command('takeBackupVolume', { place: z.string() }),
   /** Long: fill the data volume anew for a new incarnation. From its own backup volume, or by CLONE from a donor. */
   command('rebuild', {
     incarnation: z.string(),
@@ -245,6 +250,8 @@ export const commandSchema = z.discriminatedUnion('kind', [
      * LEFTOVER_NOT_SAVED if it is required, and nothing was changed but that mysqld ended.
      */
     save: z.object({ keep: z.string(), isRequired: z.boolean() }).optional(),
+    /** The data volume was lost: this directory, unmarked and empty, may be filled. */
+    emptyPlace: z.string().optional(),
     /** A launch that was taken over held knows none yet, and a `start` would end the hold. */
     secrets: secrets.optional(),
   }),
@@ -281,6 +288,17 @@ export type CommandResult = z.infer<typeof commandResult>;
  */
 export const instanceStates = ['none', 'starting', 'running', 'held', 'stopped', 'rebuilding', 'failed'] as const;
 
+const volumeFound = z.object({
+  /** As `dataPlace`. */
+  place: z.string(),
+  /** A file system of its own is mounted there. */
+  isOwnDevice: z.boolean(),
+  /** It has the marker of this member. */
+  isMarked: z.boolean(),
+  /** Unmarked, with nothing in it. */
+  isEmpty: z.boolean(),
+});
+
 export const statusSchema = z.object({
   version: z.literal(PROTOCOL_VERSION),
   taskId: z.string(),
@@ -300,6 +318,8 @@ export const statusSchema = z.object({
   isInitialised: z.boolean(),
   /** Which directory the data volume is (inode and birth): another one in the same path is another disk. */
   dataPlace: z.string().nullish(),
+  /** What the volumes are, marked by us or not; a volume that was lost comes back as an unmarked one. */
+  volumesFound: z.object({ data: volumeFound, backup: volumeFound.nullable() }).optional(),
   isWritable: z.boolean(),
   gtidExecuted: z.string(),
   gtidReceived: z.string(),

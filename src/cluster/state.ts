@@ -38,6 +38,7 @@ export interface MemberFacts {
 
 export interface Trouble {
   readonly code:
+    | 'VolumeLost'
     | 'WillBeRebuilt'
     | 'ReceiverError'
     | 'ApplierError'

@@ -76,6 +76,9 @@ export interface PlacedVolume {
   readonly sizeMb: number;
   /** Fresh uuid per volume incarnation; never used again after DESTROY. */
   readonly persistenceId: string;
+  /** Which directory it is, as Status.volumesFound told when it last had our marker. Absent: not told yet. */
+  readonly place?: string;
+  readonly isOwnDevice?: boolean;
 }
 
 /** Everything that a member owns on its agent, reserved under one label set. */
@@ -84,10 +87,15 @@ export interface Bundle {
   readonly memMb: number;
   readonly ports: Ports;
   readonly data: PlacedVolume & {
-    /** Status.dataPlace as it was first told: only this very directory may be initialised. Absent = not told yet. */
+    /** Until it is filled, Status.dataPlace as it was first told: only this very directory may be initialised. */
     readonly place?: string;
   };
-  readonly backup: PlacedVolume | null;
+  readonly backup:
+    | (PlacedVolume & {
+        /** The volume before was lost: when another one was to be taken, UTC ms. A full backup is due since then. */
+        readonly takenAt?: number;
+      })
+    | null;
 }
 
 /** The durable, versioned rule of who must have a transaction before its commit is acknowledged. */

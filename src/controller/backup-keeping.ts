@@ -7,7 +7,7 @@
 import { chooseExpired, type KeptBackup } from '../cluster/retention.ts';
 import { chooseForRun, findDueRun, findNextRun, type RunMember } from '../cluster/schedule.ts';
 import { Refusal } from '../errors.ts';
-import { adoptBackup, noteBackup, openBackup, openRemoval, toKept } from '../store/backups.ts';
+import { adoptBackup, closeLost, noteBackup, openBackup, openRemoval, toKept } from '../store/backups.ts';
 import type { BackupRow, ClusterRow } from '../store/rows.ts';
 import { openVerification } from '../store/verifications.ts';
 import { type Context, emit } from './context.ts';
@@ -17,6 +17,8 @@ import { compareWithPrimary } from './joining.ts';
 /** After a try that proved nothing; one that gave way to other work comes sooner. */
 const verifyAgainMs = 30 * 60_000;
 const supersededMs = 60_000;
+/** Of the first backup of a new volume. */
+const fillAgainMs = 10 * 60_000;
 const hourMs = 3600_000;
 
 export interface BackupKeeper {
@@ -50,6 +52,7 @@ export function createBackupKeeper(context: Context): BackupKeeper {
       await noteAll(context, view);
       await adoptSealed(context, view, strangers);
       await removeExpired(context, view);
+      if (await fillNewVolume(context, view)) return;
       if (await runSchedule(context, view, findDue(cluster, view.kept))) return;
       await verifyNext(context, view);
     },
@@ -58,11 +61,16 @@ export function createBackupKeeper(context: Context): BackupKeeper {
 
 /** The volumes say what is verified, and what is bad or gone. */
 async function noteAll(context: Context, view: ClusterView): Promise<void> {
-  for (const { ordinal, status, isConnected } of view.members) {
+  for (const { ordinal, status, isConnected, bundle } of view.members) {
     if (!isConnected || !status?.areBackupsKnown) continue;
+    const takenAt = bundle?.bundle.backup?.takenAt ?? Number.NEGATIVE_INFINITY;
     for (const row of view.kept) {
       if (row.ordinal !== ordinal || row.state !== 'complete') continue;
       const entry = status.backups.find(({ id }) => id === row.id);
+      if (!entry && row.startedAt < takenAt && status.volumesFound?.backup?.isMarked) {
+        await closeLostBackup(context, view, row);
+        continue;
+      }
       const gone = 'it is not on the volume, or its manifest cannot be read';
       // What a verification found stays until one passes, also when no mark could be written.
       const isCured = entry?.isBad !== true && (entry?.verifiedAt ?? 0) > (row.verifiedAt ?? 0);
@@ -93,6 +101,41 @@ async function adoptSealed(context: Context, view: ClusterView, strangers: Set<s
       }
     }
   }
+}
+
+/** It was on a volume that was lost, and another one was taken in its place. */
+async function closeLostBackup(context: Context, view: ClusterView, { id, ordinal }: BackupRow): Promise<void> {
+  const reason = 'it was lost with its volume';
+  if (!(await closeLost(context.store, context.leader, id, reason))) return;
+  await emit(context, 'backup.removed', view.cluster, reason, { ordinal, data: { backup: id } });
+}
+
+/** A backup volume that was taken in place of a lost one gets its first full backup at once. */
+async function fillNewVolume(context: Context, view: ClusterView): Promise<boolean> {
+  const { cluster, kept, newestBackups } = view;
+  if (kept.some(({ state }) => state === 'open')) return false;
+  const now = context.clock.now();
+  const next = view.members.find((member) => {
+    const takenAt = member.bundle?.bundle.backup?.takenAt;
+    if (takenAt === undefined || !member.status?.volumesFound?.backup?.isMarked) return false;
+    const newest = newestBackups.find(({ ordinal }) => ordinal === member.ordinal);
+    const isDue = !newest || newest.startedAt < takenAt;
+    const isAgain = newest?.state === 'failed' && now - (newest.endedAt ?? 0) >= fillAgainMs;
+    return (isDue || isAgain) && runMember(view, member).isFit;
+  });
+  if (!next) return false;
+  const { leader } = context;
+  const { ordinal } = next;
+  const about = { id: context.newId(), clusterId: cluster.id, ordinal, requestedBy: 'automation', leader };
+  try {
+    await openBackup(context.store, about);
+  } catch (error) {
+    // A person was faster.
+    if (error instanceof Refusal && error.code !== 'STALE_LEADER') return false;
+    throw error;
+  }
+  context.wakes.wake(cluster.id);
+  return true;
 }
 
 /** The backups of a member as retention sees them. */

@@ -13,13 +13,14 @@ import { getCluster, readClusterSecrets } from '../store/clusters.ts';
 import { findMemberEvent } from '../store/events.ts';
 import { listFailovers } from '../store/failovers.ts';
 import { markInitialised, setMemberBundle, setMemberFailure, setMemberPhase } from '../store/members.ts';
-import { mayFailOver, wasTriedInVain } from './automation.ts';
+import { isAutomationOn, mayFailOver, wasTriedInVain } from './automation.ts';
 import { type Context, emit } from './context.ts';
 import { copyInto, isToBeCopied } from './copying.ts';
 import { type ClusterView, gatherMember, isHeld, isInPlace, isRunning, type MemberView, primaryOf } from './gather.ts';
 import { joinCluster } from './joining.ts';
 import { newPlacementWant, partOnly, relaunchWant, releaseWant } from './launching.ts';
 import { isLending, isRetired, lend, park } from './lending.ts';
+import { describeLoss, judgeBackup, judgeData, rememberVolumes, takeBackup } from './lost-volumes.ts';
 import { openRebuildFor } from './rebuild-actors.ts';
 import { isLeftBehind, isUndecided, requireTrimAllowed } from './trimming.ts';
 import { ackFlushFor } from './voter-actor.ts';
@@ -34,6 +35,8 @@ const unseenMs = 10_000;
 const refusalHoldsMs = 15_000;
 /** Members that were reached follow the new primary by then. */
 const repointedAfterMs = 2000;
+/** Between two tries to take a backup volume. */
+const takeAgainMs = 5000;
 const backOffMs = { first: 500, max: 30_000 } as const;
 
 type Run<T> = { readonly input: MemberInput; readonly signal: AbortSignal } & { readonly _?: T };
@@ -164,6 +167,8 @@ async function startInstance(context: Context, { input, signal }: Run<void>): Pr
       throw new Refusal('LEFTOVER_NOT_SAVED', reason.message);
     }
     if (instance === 'failed' && (await isRefillNeeded(context, view, self))) return undefined;
+    if (judgeData(self)?.kind === 'take') return refillLost(context, view, self);
+    if (instance === 'failed' && (await takeBackup(context, view, self, signal))) return undefined;
     if (isToBeCopied(view, self)) {
       const filling = await fillingOf(context, view, self);
       return copyInto(context, view, self, { ...filling, id: copyId, since, signal });
@@ -174,6 +179,19 @@ async function startInstance(context: Context, { input, signal }: Run<void>): Pr
     await sendStart(context, view, self, signal);
     return undefined;
   });
+}
+
+/** No `start` would take an empty volume. While it is the primary the failover rules say how it goes on. */
+async function refillLost(context: Context, view: ClusterView, self: MemberView): Promise<undefined> {
+  const primary = primaryOf(view);
+  const isPrimary = !primary || primary.ordinal === self.ordinal;
+  if (isPrimary ? await mustWaitForFailover(context, view, self) : isUndecided(view)) return undefined;
+  const now = context.clock.now();
+  if (isPrimary || !isAutomationOn(view.cluster, now)) {
+    throw new Refusal('VOLUME_LOST', describeLoss(view, self, now) ?? 'the data volume was lost');
+  }
+  await openRebuildFor(context, view, self.ordinal, judgeData(self)!.message);
+  return undefined;
 }
 
 /** Never a plain start: it would commit what nobody acknowledged. A rebuild begins by trimming that. */
@@ -291,6 +309,7 @@ function isNeededByActivation(context: Context, { cluster, failover }: ClusterVi
 /** Stays until the facts ask for something else. */
 async function serve(context: Context, { input, signal }: Run<void>): Promise<void> {
   const { clusterId, ordinal } = input;
+  const keepVolumes = createVolumeKeeper(context, signal);
   await lookUntil(context, clusterId, signal, async () => {
     const { view, self } = await gatherMember(context, clusterId, ordinal);
     if (self.member.failures > 0)
@@ -299,6 +318,7 @@ async function serve(context: Context, { input, signal }: Run<void>): Promise<vo
     if (!self.isConnected || !self.status) return undefined;
     if (!isRunning(self)) return true;
     if (isHeld(view)) return undefined;
+    await keepVolumes(view, self);
     if (view.failover && !isNeededByActivation(context, view)) return undefined;
     return isInPlace(view, self) ? undefined : true;
   });
@@ -336,6 +356,20 @@ async function release(context: Context, { input, signal }: Run<void>): Promise<
     context.market.want(releaseWant(context, bundle));
     return undefined;
   });
+}
+
+/** Of a member that serves: a lost backup volume is taken anew beside it, with a pause between two tries. */
+function createVolumeKeeper(context: Context, signal: AbortSignal) {
+  let notBefore = Number.NEGATIVE_INFINITY;
+  return async (view: ClusterView, self: MemberView): Promise<void> => {
+    await rememberVolumes(context, self);
+    const now = context.clock.now();
+    if (judgeBackup(self)?.kind !== 'take' || now < notBefore) return;
+    notBefore = now + takeAgainMs;
+    await takeBackup(context, view, self, signal).catch((error: unknown) =>
+      context.log.warn({ err: error, ordinal: self.ordinal }, 'a backup volume was not taken'),
+    );
+  };
 }
 
 async function backOff(context: Context, { input, signal }: Run<void>): Promise<void> {

@@ -1,6 +1,7 @@
 /** What the rebuild machine's actors do, and the one place that opens a rebuild by itself. */
 import { fromPromise } from 'xstate';
 import type { Status } from '../channel/protocol.ts';
+import type { VolumeVerdict } from '../cluster/lost-volume.ts';
 import { estimateWays, type WayEstimate } from '../cluster/rebuild-way.ts';
 import { Refusal, toErrorCode } from '../errors.ts';
 import { type RebuildInput, rebuildMachine } from '../machines/rebuild.ts';
@@ -11,6 +12,7 @@ import { closeRebuild, getRebuild, listRebuilds, openRebuild, setRebuild } from 
 import type { RebuildRow } from '../store/rows.ts';
 import { type Context, emit } from './context.ts';
 import { type ClusterView, gather, isRunning, type MemberView, primaryOf } from './gather.ts';
+import { judgeData } from './lost-volumes.ts';
 import { nameTry } from './tries.ts';
 import {
   countsForBudget,
@@ -123,7 +125,8 @@ async function chooseWay(
     const { view, rebuild, self, primary } = await read(context, input);
     if (rebuild.way !== null && rebuild.way !== trimFailedWay) return true;
     if (!self.isConnected || !self.status || !primary?.status || !primary.isConnected) return undefined;
-    if (isLeftBehind(view, self) && rebuild.way === null && rebuild.requestedBy !== restoreRequester) {
+    const isTrimmed = isLeftBehind(view, self) && judgeData(self) === null;
+    if (isTrimmed && rebuild.way === null && rebuild.requestedBy !== restoreRequester) {
       if (isUndecided(view) || findKeep(view, primary) === null) return undefined;
       await setRebuild(context.store, context.leader, rebuild.id, { way: trimWay });
       return true;
@@ -189,7 +192,9 @@ async function fill(context: Context, { input, signal }: { input: RebuildInput; 
     const { status } = self;
     stopwatch(status);
     // After a relaunch the executor has its secrets only from `start`, which the member machine sends first.
-    if (status.instance === 'none' || status.instance === 'starting') return undefined;
+    // A data volume that was lost is not started: the rebuild brings them.
+    const lost = judgeData(self);
+    if ((status.instance === 'none' && !mayFill(rebuild, lost)) || status.instance === 'starting') return undefined;
     if (status.incarnation === rebuild.incarnation && status.isInitialised && status.instance === 'running') {
       await finish(context, view, rebuild, self);
       return true;
@@ -214,6 +219,7 @@ async function fill(context: Context, { input, signal }: { input: RebuildInput; 
         serverUuid: rebuild.serverUuid,
         serverId: rebuild.serverId,
         from,
+        ...(mayFill(rebuild, lost) ? { emptyPlace: status.volumesFound!.data.place } : {}),
         ...(from.kind === 'trim' || rebuild.requestedBy === restoreRequester
           ? {}
           : { save: saveFirst(view, rebuild, self) }),
@@ -227,6 +233,11 @@ async function fill(context: Context, { input, signal }: { input: RebuildInput; 
     );
     return undefined;
   });
+}
+
+/** A person who asks for a rebuild says that the disk is not just away. */
+function mayFill({ requestedBy }: RebuildRow, lost: VolumeVerdict | null): boolean {
+  return lost?.kind === 'take' || (lost?.kind === 'ask' && requestedBy !== 'automation');
 }
 
 /**

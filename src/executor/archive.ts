@@ -31,6 +31,7 @@ import {
   writeSidecar,
 } from './archive-segments.ts';
 import { isMissing } from './durable.ts';
+import { watchBackupVolume } from './lost-backup.ts';
 import type { MemberContext, Reason } from './member-context.ts';
 import { createThrottle, type Throttle } from './throttle.ts';
 import type { Volume } from './volumes.ts';
@@ -65,6 +66,8 @@ export interface Archiver {
   adopt(segment: Segment): Promise<void>;
   /** `null`: as fast as it goes. */
   setRate(maxBytesPerSec: number | null): void;
+  /** The backup volume is another one now, or was lost: what was there counts no more. */
+  forget(): void;
   /** One more look at everything, then no more. Never throws. */
   close(): Promise<void>;
 }
@@ -85,6 +88,7 @@ export const noArchiver: Archiver = {
   holds: () => false,
   adopt: async () => {},
   setRate: () => {},
+  forget: () => {},
   close: async () => {},
 };
 
@@ -105,6 +109,8 @@ class Running implements Archiver {
   readonly #places = new Map<string, { readonly stamp: string; readonly id: SegmentId }>();
   /** Files of the archive that are not sealed: null until they were looked for. */
   #unsealed: Map<string, ArchivedFile> | null = null;
+  /** What is known is that of another volume. */
+  #isStale = false;
   #lastIndex = '';
   #closedAt = Number.NEGATIVE_INFINITY;
   #syncedAt = Number.NEGATIVE_INFINITY;
@@ -122,7 +128,7 @@ class Running implements Archiver {
 
   status(): ArchiveStatus | null {
     const { volumes, backupMarker, refusal } = this.#context;
-    if (!volumes?.backup || !backupMarker || refusal || this.#unsealed === null) return null;
+    if (!volumes?.backup || !backupMarker || refusal || this.#unsealed === null || this.#isStale) return null;
     const segments = this.segments();
     return {
       spans: [...this.#findSpans(segments)],
@@ -182,6 +188,22 @@ class Running implements Archiver {
     this.#throttle = createThrottle(this.#context.clock, maxBytesPerSec);
   }
 
+  forget(): void {
+    this.#isStale = true;
+  }
+
+  /** Not while a look goes on: the next one begins with it. */
+  #clear(): void {
+    this.#sealed.clear();
+    this.#expired.clear();
+    this.#copies.clear();
+    this.#unsealed = null;
+    this.#lastIndex = '';
+    this.#closedAt = Number.NEGATIVE_INFINITY;
+    this.#archivedAt = null;
+    this.#isStale = false;
+  }
+
   async close(): Promise<void> {
     this.#abort.abort(new Refusal('SUPERSEDED', 'the task ends'));
     await this.#ended;
@@ -217,6 +239,8 @@ class Running implements Archiver {
 
   /** Throws the first error that it met, after it did all that could be done. */
   async #look(signal: AbortSignal, isLast: boolean): Promise<void> {
+    await watchBackupVolume(this.#context);
+    if (this.#isStale) this.#clear();
     const { volumes, refusal, backupMarker, marker, clock } = this.#context;
     const volume = volumes?.backup;
     if (!volume || refusal || !backupMarker) return;

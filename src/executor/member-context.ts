@@ -25,6 +25,7 @@ export interface MemberContext {
   readonly log: Logger;
   readonly newId: () => string;
   readonly cacheDir: string;
+  readonly sandbox: string;
   readonly bootId: string;
   findDistribution(): Promise<Distribution>;
   /** Null when the volumes are not ours; `refusal` says why, and every command is refused with it. */
@@ -39,6 +40,10 @@ export interface MemberContext {
   /** Of the data volume; null: unmarked. */
   marker: Marker | null;
   backupMarker: Marker | null;
+  /** The data volume is ours, and the backup volume beside it has no marker: lost-backup.ts. */
+  isBackupLost: boolean;
+  /** Unmarked volumes with nothing in them, as of the last look. */
+  free: { readonly data: boolean; readonly backup: boolean };
 
   /** Made by a rebuild in this launch, whose plan names the one before. */
   rebuiltIncarnation: string | null;

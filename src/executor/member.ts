@@ -15,10 +15,11 @@ import type { HealthFacts } from './health-server.ts';
 import { fence, start, stop } from './lifecycle.ts';
 import { noLogKeeper, startLogKeeper } from './log-keeper.ts';
 import { requireIdle } from './long-work.ts';
+import { type FoundVolumes, lookAtVolumes } from './look-at-volumes.ts';
+import { markBackupVolume, requireBackupVolume, takeBackupVolume } from './lost-backup.ts';
 import { removePartialBackups } from './manifest.ts';
 import { type MemberContext, reasonOf, requireVolumes, setPhase } from './member-context.ts';
 import { pathsOf } from './member-files.ts';
-import { createTransientState, type MemberStateFile, openMemberState } from './member-state.ts';
 import { rebuild } from './rebuild.ts';
 import { noRefiller, startRefiller } from './refill.ts';
 import { copy } from './restore.ts';
@@ -29,7 +30,6 @@ import { createStatusKeeper } from './status.ts';
 import { refreshTails } from './tails.ts';
 import { createTransferServer, type TransferServer } from './transfer-server.ts';
 import { verify } from './verify.ts';
-import { findForeign, type Marker, openVolume, readMarker, type Volume } from './volumes.ts';
 
 export interface Member {
   submit(command: Command): Promise<CommandResult>;
@@ -67,7 +67,8 @@ export async function openMember(deps: MemberDeps): Promise<Member> {
   const queue = createCommandQueue({
     log: deps.log,
     admit: async (command) => {
-      if (command.kind === 'start' && context.refusal) await lookAgain(context, deps);
+      if (command.kind === 'takeBackupVolume') await markBackupVolume(context, command);
+      if (mayLookAgain(context, command)) await lookAgain(context, deps);
       await admit(context, command);
     },
     execute: async (command, signal) => {
@@ -110,6 +111,12 @@ export async function openMember(deps: MemberDeps): Promise<Member> {
   };
 }
 
+/** At volumes that were not ours, or had lost their marker. */
+function mayLookAgain({ refusal, marker }: MemberContext, command: Command): boolean {
+  if (command.kind === 'takeBackupVolume') return refusal !== null;
+  return command.kind === 'start' && (refusal !== null || (marker === null && !command.initialise));
+}
+
 const REFRESH_WAIT_MS = 250;
 const inHaste: ReadonlySet<Command['kind']> = new Set(['fence', 'freeze', 'catchUp']);
 
@@ -122,36 +129,7 @@ async function atMost(clock: Clock, ms: number, work: Promise<void>): Promise<vo
   clock.clearTimeout(timer);
 }
 
-interface Found {
-  readonly volumes: { readonly data: Volume; readonly backup: Volume | null } | null;
-  readonly refusal: Refusal | null;
-  readonly marker: Marker | null;
-  readonly backupMarker: Marker | null;
-  readonly state: MemberStateFile;
-}
-
-async function lookAtVolumes({ plan, sandbox }: MemberDeps): Promise<Found> {
-  const nothing = { volumes: null, marker: null, backupMarker: null, state: createTransientState() };
-  try {
-    const data = await openVolume(sandbox, 'data', plan.data);
-    const backup = plan.backup && (await openVolume(sandbox, 'backup', plan.backup));
-    const marker = await readMarker(data);
-    const backupMarker = backup && (await readMarker(backup));
-    let refusal = marker && findForeign(data, marker, plan);
-    if (!refusal && backup && backupMarker) refusal = findForeign(backup, backupMarker, plan);
-    if (!refusal && marker && backup && !backupMarker) {
-      refusal = new Refusal('VOLUME_NOT_OURS', 'the backup volume has no marker although the data volume has one');
-    }
-    const state = refusal ? createTransientState() : await openMemberState(data);
-    return { volumes: { data, backup }, refusal, marker, backupMarker, state };
-  } catch (error) {
-    if (error instanceof Refusal) return { ...nothing, refusal: error };
-    const message = `the volumes cannot be read: ${(error as Error).message}`;
-    return { ...nothing, refusal: new Refusal('VOLUME_NOT_OURS', message) };
-  }
-}
-
-async function createContext(deps: MemberDeps, found: Found): Promise<MemberContext> {
+async function createContext(deps: MemberDeps, found: FoundVolumes): Promise<MemberContext> {
   const volumePath = found.volumes?.data.path ?? deps.sandbox;
   const runDir = await openRunDirectory(deps.runRoot, volumePath);
   const bootId = await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => 'unknown');
@@ -219,8 +197,15 @@ async function takeWhatIsThere(context: MemberContext, deps: MemberDeps): Promis
   const found = await lookAtVolumes(deps);
   const { refusal, volumes } = found;
   if (refusal || !volumes) {
-    if (refusal && refusal.message !== context.refusal?.message) setPhase(context, 'failed', reasonOf(refusal));
-    context.refusal = refusal;
+    const { isBackupLost, free } = found;
+    const isNews = refusal !== null && refusal.message !== context.refusal?.message;
+    Object.assign(context, { refusal, isBackupLost, free }, isBackupLost ? { volumes } : {});
+    if (isNews) setPhase(context, 'failed', reasonOf(refusal));
+    return;
+  }
+  // Nothing is new: it is told why this launch may not fill it.
+  if (!found.marker && !context.refusal) {
+    context.free = found.free;
     return;
   }
   const { runDir } = context.paths;
@@ -356,11 +341,14 @@ async function execute(context: MemberContext, command: Command, signal: AbortSi
     case 'refillArchive':
       return context.refiller.begin(command);
     case 'backup':
+      requireBackupVolume(context);
       return backup(context, command);
     case 'verify':
       return verify(context, command);
     case 'removeBackup':
       return removeBackup(context, command);
+    case 'takeBackupVolume':
+      return takeBackupVolume(context);
     case 'rebuild':
       return rebuild(context, command);
   }

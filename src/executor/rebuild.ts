@@ -31,7 +31,15 @@ import { type OpenBackup, openBackup, readFiles } from './open-backup.ts';
 import { fillFrom, findSource, type OpenSource, openSource, requireSet } from './restore.ts';
 import { forgetFetched } from './restore-fetch.ts';
 import { trim } from './trim.ts';
-import { createMarker, isEmptyVolume, type Marker, measureDirectory, type Volume, writeMarker } from './volumes.ts';
+import {
+  createMarker,
+  isEmptyVolume,
+  type Marker,
+  measureDirectory,
+  requireSamePlace,
+  type Volume,
+  writeMarker,
+} from './volumes.ts';
 
 type Rebuild = Extract<Command, { kind: 'rebuild' }>;
 
@@ -55,10 +63,7 @@ export async function rebuild(context: MemberContext, command: Rebuild): Promise
   if (context.instance && !(await readAccess(context.instance.admin)).isReadOnly) {
     throw new Refusal('IS_WRITABLE', 'a writable member is not rebuilt: demote or fence it first');
   }
-  // An empty volume is filled only where the backup volume beside it says that this member lived here.
-  if (!marker && !(context.backupMarker && (await isEmptyVolume(data)))) {
-    throw new Refusal('VOLUME_NOT_OURS', 'the data volume has no marker');
-  }
+  if (!marker) await requireFillable(context, data, command.emptyPlace);
   const from = command.from.kind === 'backup' ? await findBackup(context, backup, command.from.backupId) : null;
   const running = context.process;
   const received = command.save ? await readReceived(context) : '';
@@ -68,6 +73,16 @@ export async function rebuild(context: MemberContext, command: Rebuild): Promise
   setPhase(context, 'rebuilding');
   if (running) await killAndReap(running, context.clock);
   return beginWork(context, what, (work) => run(context, command, { data, from, work, received, before }));
+}
+
+/** An empty volume is filled only where the controller named it, or the backup volume says that this member lived here. */
+async function requireFillable({ backupMarker }: MemberContext, data: Volume, emptyPlace?: string): Promise<void> {
+  const isMeant = emptyPlace === undefined ? backupMarker !== null : emptyPlace === data.place;
+  if (!isMeant) throw new Refusal('VOLUME_NOT_OURS', 'the data volume has no marker');
+  await requireSamePlace(data);
+  if (!(await isEmptyVolume(data))) {
+    throw new Refusal('VOLUME_NOT_OURS', 'the data volume has no marker and is not empty');
+  }
 }
 
 async function findBackup(context: MemberContext, volume: Volume | null, id: string): Promise<OpenBackup> {

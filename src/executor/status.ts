@@ -13,7 +13,7 @@ import type { MemberContext } from './member-context.ts';
 import { boundLog } from './mysqld-process.ts';
 import { startProbe } from './probe.ts';
 import { pruneTails } from './tail-retention.ts';
-import { measureVolume } from './volumes.ts';
+import { measureVolume, type Volume } from './volumes.ts';
 
 const POLL_MS = 250;
 /** A commit under way is no news before. */
@@ -80,6 +80,19 @@ export async function readInstance(instance: RunningInstance, now: () => number)
     },
     lagMs: heartbeat === null ? null : Math.max(0, now() - heartbeat.atMs),
     semiSync: { ...semiSync, acknowledgers: semiSync.acknowledgers && [...semiSync.acknowledgers] },
+  };
+}
+
+/** Absent when the launch was refused for another reason than a lost backup volume. */
+function tellFound({ volumes, refusal, isBackupLost, free, ...context }: MemberContext): Status['volumesFound'] {
+  if (!volumes || (refusal && !isBackupLost)) return undefined;
+  const { data, backup } = volumes;
+  const tell = ({ place, isOwnDevice }: Volume, isMarked: boolean, isEmpty: boolean) => {
+    return { place, isOwnDevice, isMarked, isEmpty };
+  };
+  return {
+    data: tell(data, context.marker !== null, free.data),
+    backup: backup && tell(backup, context.backupMarker !== null, free.backup),
   };
 }
 
@@ -169,6 +182,7 @@ export function createStatusKeeper(context: MemberContext): StatusKeeper {
       reason: context.reason,
       isInitialised: context.marker?.fill === 'filled',
       dataPlace: context.volumes?.data.place ?? null,
+      volumesFound: tellFound(context),
       ...known,
       ...(known.flushesRelayLog === undefined
         ? {}

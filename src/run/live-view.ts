@@ -12,6 +12,7 @@ import type { AgentOffer, Bundle, ClusterSpec } from '../cluster/types.ts';
 import { isAutomationOn } from '../controller/automation.ts';
 import type { Controller } from '../controller/controller.ts';
 import { type ClusterView, isInPlace, isRunning, type MemberView, primaryOf } from '../controller/gather.ts';
+import { describeLoss } from '../controller/lost-volumes.ts';
 import { rehearse } from '../controller/plan.ts';
 import type { ConditionTime } from '../store/conditions.ts';
 import type { ConditionTimes } from './condition-times.ts';
@@ -98,7 +99,7 @@ function factsOf(
     isPrimaryWritable: primary?.isConnected === true && primary.status?.isWritable === true,
     isPrimaryCommitting: primary?.status?.heartbeatAt != null && (pending?.forMs ?? 0) < leaseMs,
     rule: cluster.rule,
-    members: view.members.map((member) => memberFacts(controller, view, { member, filling })),
+    members: view.members.map((member) => memberFacts(controller, view, { member, filling, at })),
     openFailover: failover && { kind: failover.kind, startedAt: failover.startedAt },
     failoverRefusal: view.lastRefusal,
     commitWaits: pending && { forMs: pending.forMs, connectedVoters: primary?.status?.semiSync.clients ?? 0 },
@@ -136,7 +137,7 @@ function archiveTroublesOf({ archives }: Controller, { cluster }: ClusterView, n
 function memberFacts(
   controller: Controller,
   view: ClusterView,
-  { member, filling }: { readonly member: MemberView; readonly filling: Filling },
+  { member, filling, at }: { readonly member: MemberView; readonly filling: Filling; readonly at: number },
 ): MemberFacts {
   const { ordinal, status } = member;
   const isPlaced = member.bundle !== null;
@@ -150,6 +151,7 @@ function memberFacts(
     refusal: status?.instance === 'failed' && status.reason ? status.reason : null,
     troubles: [
       ...troublesOf(view, member),
+      ...lossOf(view, member, at),
       ...fillingOf(view, member, filling),
       ...(controller.archives.willBeRebuilt(view, ordinal) ? [willBeRebuilt] : []),
     ],
@@ -160,6 +162,11 @@ const willBeRebuilt: Trouble = {
   code: 'WillBeRebuilt',
   message: 'it was away for too long: binary logs that it needs are not kept any more, it will be rebuilt',
 };
+
+function lossOf(view: ClusterView, member: MemberView, now: number): Trouble[] {
+  const message = member.isConnected ? describeLoss(view, member, now) : null;
+  return message === null ? [] : [{ code: 'VolumeLost', message }];
+}
 
 function troublesOf({ cluster }: ClusterView, { status, ordinal, isLive, isConnected, launch }: MemberView): Trouble[] {
   if (isLive && !isConnected && launch?.taskState === 'TASK_RUNNING') {

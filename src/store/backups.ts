@@ -194,6 +194,12 @@ export function closeRemoval(store: Store, leader: Leader, id: string): Promise<
   return transactionAs(store, leader, () => run(store, sql, id) > 0);
 }
 
+/** A complete one that is gone with its volume. False when that is known, or it is in another state. */
+export function closeLost(store: Store, leader: Leader, id: string, reason: string): Promise<boolean> {
+  const sql = "UPDATE backup SET state = 'removed', removal_reason = ? WHERE id = ? AND state = 'complete'";
+  return transactionAs(store, leader, () => run(store, sql, reason, id) > 0);
+}
+
 /** As retention looks at it; what is in use is the caller's to know. */
 export function toKept({ id, startedAt, endedAt, bytes, verifiedAt, badReason }: BackupRow): KeptBackup {
   const rest = { bytes: bytes ?? 0, verifiedAt, isBad: badReason !== null, isInUse: false };

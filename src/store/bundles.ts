@@ -143,6 +143,53 @@ export function setBundlePlace(store: Store, leader: Leader, id: string, place: 
   });
 }
 
+export interface VolumePlace {
+  readonly place: string;
+  readonly isOwnDevice: boolean;
+}
+
+/** Which directory has the volume's marker now. Refusal: NOT_FOUND. */
+export function noteVolume(
+  store: Store,
+  leader: Leader,
+  id: string,
+  name: 'data' | 'backup',
+  { place, isOwnDevice }: VolumePlace,
+): Promise<void> {
+  return transactionAs(store, leader, () => {
+    const { bundle } = get(store, id);
+    if (!bundle[name]) return;
+    setBundle(store, id, { ...bundle, [name]: { ...bundle[name], place, isOwnDevice } });
+  });
+}
+
+/**
+ * Intent to take an empty directory as the backup volume, in place of the one that was lost. False: this very directory
+ * was to be taken, and no backup was begun since. Refusal: NOT_FOUND.
+ */
+export function openBackupVolume(
+  store: Store,
+  leader: Leader,
+  id: string,
+  { place, isOwnDevice }: VolumePlace,
+): Promise<boolean> {
+  return transactionAs(store, leader, () => {
+    const { bundle, clusterId, ordinal } = get(store, id);
+    if (!bundle.backup) return false;
+    const { takenAt, place: known } = bundle.backup;
+    const since = 'SELECT id FROM backup WHERE cluster_id = ? AND ordinal = ? AND started_at >= ?';
+    const isOpen = known === place && takenAt !== undefined;
+    if (isOpen && !findRow(store, z.object({ id: z.string() }), since, clusterId, ordinal, takenAt)) return false;
+    const backup = { ...bundle.backup, place, isOwnDevice, takenAt: store.clock.now() };
+    setBundle(store, id, { ...bundle, backup });
+    return true;
+  });
+}
+
+function setBundle(store: Store, id: string, bundle: Bundle): void {
+  run(store, 'UPDATE bundle SET bundle = ? WHERE id = ?', JSON.stringify(bundle), id);
+}
+
 /** The bundle was seen whole at `at` (UTC ms), in an offer or under a running task. True when it was written. */
 export function touchBundle(store: Store, leader: Leader, id: string, at: number): Promise<boolean> {
   return transactionAs(store, leader, () => {

@@ -67,14 +67,20 @@ export const optionsColumn: z.ZodType<FailoverOptions> = z.object({
   maxPauseMs: z.number().optional(),
 });
 
-const placedVolume = z.object({ ...volume.shape, path: z.string().nullable(), persistenceId: z.string() });
+const placedVolume = z.object({
+  ...volume.shape,
+  path: z.string().nullable(),
+  persistenceId: z.string(),
+  place: z.string().exactOptional(),
+  isOwnDevice: z.boolean().exactOptional(),
+});
 
 export const bundleColumn: z.ZodType<Bundle> = z.object({
   cpus: z.number(),
   memMb: z.number(),
   ports: z.object({ mysql: z.int(), control: z.int(), health: z.int() }),
-  data: z.object({ ...placedVolume.shape, place: z.string().exactOptional() }),
-  backup: placedVolume.nullable(),
+  data: placedVolume,
+  backup: z.object({ ...placedVolume.shape, takenAt: z.number().exactOptional() }).nullable(),
 });
 
 export const factsColumn: z.ZodType<FailoverFacts> = z.object({

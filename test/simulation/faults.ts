@@ -25,6 +25,8 @@ export type FaultBody =
   | { readonly kind: 'stopMysqld'; readonly target: Target; readonly ms: number }
   | { readonly kind: 'hangDisk'; readonly target: Target; readonly ms: number }
   | { readonly kind: 'fullDisk'; readonly target: Target; readonly volume: 'data' | 'backup'; readonly ms: number }
+  /** A member dies, and what was on its volume is gone; the directory is the same. Not drawn. */
+  | { readonly kind: 'emptyVolume'; readonly target: Target; readonly volume: 'data' | 'backup' | 'both' }
   | { readonly kind: 'purgeLogs'; readonly target: Target }
   /** The primary is cut off from the others and dies: its rejoin has a tail to trim, and may be killed at a step. */
   | { readonly kind: 'leaveTail'; readonly ms: number; readonly killAt: TrimStep | null }

@@ -212,7 +212,22 @@ export class SimulatedMember {
     return delay(this.options.process.clock, this.options.pace(what), signal);
   }
 
+  /** src/executor/lost-backup.ts: only the directory that was named, and only when it is empty. */
+  #markBackup({ place }: Of<'takeBackupVolume'>): void {
+    const { data, backup } = this.options;
+    if (!data?.marker || !backup || backup.marker) return;
+    if (backup.place !== place || backup.backups.length > 0)
+      throw new Refusal('VOLUME_NOT_OURS', 'another directory lies where the backup volume was to be taken');
+    this.#mark(backup, { ...data.marker, persistenceId: this.options.plan.backup!.persistenceId, fill: 'filled' });
+    if (!this.#refusal) return;
+    this.#refusal = null;
+    this.#setPhase('none');
+    this.#takeOver();
+    throw new Refusal('VOLUME_NOT_OURS', 'the volumes were not there at the launch, and are now: send it again');
+  }
+
   async #admit(command: Command): Promise<void> {
+    if (command.kind === 'takeBackupVolume') this.#markBackup(command);
     this.#requireVolumes();
     const { leaderToken, epoch } = this.#state;
     const { mutants } = this.options;
@@ -314,6 +329,8 @@ export class SimulatedMember {
         return this.#verify(command);
       case 'removeBackup':
         return this.#removeBackup(command);
+      case 'takeBackupVolume':
+        return { outcome: 'done' };
       case 'rebuild':
         return this.#rebuild(command);
     }
@@ -884,8 +901,8 @@ export class SimulatedMember {
     if (!this.#hasSecrets) throw new Refusal('NOT_RUNNING', 'no start command came in this launch');
     if (this.instance && !this.instance.isReadOnly)
       throw new Refusal('IS_WRITABLE', 'a writable member is not rebuilt');
-    if (!data.marker && !(backup?.marker && !data.data))
-      throw new Refusal('VOLUME_NOT_OURS', 'the data volume has no marker');
+    const isMeant = command.emptyPlace === undefined ? backup?.marker : command.emptyPlace === data.place;
+    if (!data.marker && !(isMeant && !data.data)) throw new Refusal('VOLUME_NOT_OURS', 'the data volume has no marker');
     let from: Backup | null = null;
     if (command.from.kind === 'backup') {
       const { backupId } = command.from;
@@ -1117,6 +1134,16 @@ export class SimulatedMember {
     return { ...this.#facts, instance: 'running', reason, heartbeatPending, probeFailing };
   }
 
+  #volumesFound(): Status['volumesFound'] {
+    const { data, backup } = this.options;
+    if (!data || (this.#refusal && !(data.marker && backup && !backup.marker))) return undefined;
+    const tell = ({ place, marker, ...volume }: Volume) => {
+      const isEmpty = marker === null && volume.data === null && volume.backups.length === 0;
+      return { place, isOwnDevice: false, isMarked: marker !== null, isEmpty };
+    };
+    return { data: tell(data), backup: backup && tell(backup) };
+  }
+
   status(): Status {
     const { plan, backup, process } = this.options;
     const { epoch, leaderToken } = this.#state;
@@ -1139,6 +1166,7 @@ export class SimulatedMember {
       reason: this.#reason,
       isInitialised: marker?.fill === 'filled',
       dataPlace: this.options.data?.place ?? null,
+      volumesFound: this.#volumesFound(),
       ...unknownFacts,
       ...known,
       heartbeatAt: this.#heartbeatAt,

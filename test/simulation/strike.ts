@@ -11,6 +11,7 @@ import { openBackup } from '../../src/store/backups.ts';
 import { getCluster } from '../../src/store/clusters.ts';
 import { openFailover } from '../../src/store/failovers.ts';
 import { openRebuild } from '../../src/store/rebuilds.ts';
+import { firstState } from './disks.ts';
 import type { SimulatedExecutor } from './executor.ts';
 import type { Fault, Target } from './faults.ts';
 import { loseRelay } from './mysql.ts';
@@ -88,6 +89,17 @@ export async function strike(simulation: Simulation, fault: Fault): Promise<void
       hit(fault.kind === 'hangDisk' ? 'hangDisk' : `fullDisk ${fault.volume}`);
       disk.set(fault.kind === 'hangDisk' ? 'hung' : 'full');
       return later(fault.ms, () => disk.set('well'));
+    }
+    case 'emptyVolume': {
+      const executor = executorOf(fault.target);
+      const { data, backup } = executor?.member?.options ?? {};
+      if (!executor || !data?.marker) return;
+      hit(`emptyVolume ${fault.volume}`);
+      executor.member?.instanceKilled();
+      mesos.killExecutor(executor);
+      if (fault.volume !== 'backup') Object.assign(data, { marker: null, data: null, state: firstState, tails: 0 });
+      if (fault.volume !== 'data' && backup) Object.assign(backup, { marker: null, backups: [], tails: 0 });
+      return;
     }
     case 'purgeLogs': {
       const data = executorOf(fault.target)?.member?.instance?.data;
