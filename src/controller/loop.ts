@@ -21,6 +21,7 @@ import {
   primaryOf,
 } from './gather.ts';
 import { judge } from './judge.ts';
+import { isRetired } from './lending.ts';
 import { provideMember } from './member-actors.ts';
 import { provideRebuild } from './rebuild-actors.ts';
 import { createRefills } from './refilling.ts';
@@ -100,7 +101,7 @@ export function startLoop(context: Context, clusterId: string, onView: (view: Cl
     }
     if (view.restore)
       ensureMachine(`restore.${view.restore.id}`, logics.restore, { clusterId, restoreId: view.restore.id });
-    tellIntent(cluster.desired);
+    tellIntent(isRetired(view) ? 'retired' : cluster.desired);
     await tellWhole(view);
     if (cluster.desired === 'deleted') return finishDeletion(view);
     if (cluster.desired === 'retained') return lookRetained(view);
@@ -120,7 +121,7 @@ export function startLoop(context: Context, clusterId: string, onView: (view: Cl
     await refills.look(view);
   }
 
-  /** Machines that wait learn at once that a person changed their mind. */
+  /** Machines that wait learn at once that a person changed their mind, or that their task is to end now. */
   function tellIntent(desired: string): void {
     if (hadIntent !== '' && hadIntent !== desired) {
       for (const [key, actor] of machines) if (key.startsWith('member.')) actor.send({ type: 'intent.changed' });

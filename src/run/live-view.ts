@@ -29,6 +29,7 @@ export function createLiveView(options: {
 }): LiveView {
   const { controller, now, times } = options;
   const filling: Filling = new Set();
+  const startedAt = now();
 
   function stateOf(view: ClusterView): LiveState {
     return deriveState(factsOf(controller, view, { previous: times.of(view.cluster.id), filling, at: now() }));
@@ -54,7 +55,7 @@ export function createLiveView(options: {
     copyOptions(clusterId) {
       const view = controller.view(clusterId);
       if (!view) return null;
-      return view.cluster.desired === 'retained' ? retainedOptions(view, now()) : copyOptions(view);
+      return view.cluster.desired === 'retained' ? retainedOptions(view, { now: now(), startedAt }) : copyOptions(view);
     },
     recoveryWindow: (clusterId) => retainedWindow(controller.view(clusterId)) ?? controller.archives.window(clusterId),
     planRestore(clusterId, { until, backupId, left }) {

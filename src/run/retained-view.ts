@@ -5,6 +5,8 @@ import type { ClusterView } from '../controller/gather.ts';
 
 /** Agents offer what is reserved every few minutes: whose volumes were not on offer for so long is away. */
 const awayMs = 10 * 60_000;
+/** After a start of the control plane all are taken to be there for a while: their offers come in. */
+const startMs = 60_000;
 
 /** Where its end is, and what of it is not as it should be. Null for every other cluster. */
 export function describeRetained({ cluster, members, copies }: ClusterView): StateFacts['retained'] {
@@ -31,12 +33,16 @@ export function describeRetained({ cluster, members, copies }: ClusterView): Sta
 }
 
 /** Backups by their rows; null as `within` while its end has not come so far. */
-export function retainedOptions(view: ClusterView, now: number): NonNullable<ReturnType<LiveView['copyOptions']>> {
+export function retainedOptions(
+  view: ClusterView,
+  { now, startedAt }: { readonly now: number; readonly startedAt: number },
+): NonNullable<ReturnType<LiveView['copyOptions']>> {
   const { retained } = view.cluster;
   const isThere = (ordinal: number) => {
     const member = view.members.find((one) => one.ordinal === ordinal);
     if (!member?.bundle) return false;
-    return member.isConnected || now - (member.bundle.lastSeenAt ?? 0) < awayMs;
+    const seenAt = Math.max(member.bundle.lastSeenAt ?? 0, member.launch?.endedAt ?? 0);
+    return member.isConnected || now - seenAt < awayMs || now - startedAt < startMs;
   };
   const backups = view.kept.flatMap(({ id, ordinal, state, gtidSet, bytes, endedAt, badReason }) =>
     state === 'complete' && gtidSet !== null && bytes !== null && endedAt !== null

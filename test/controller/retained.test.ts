@@ -84,7 +84,7 @@ test(
     await api.retain(clusterName);
     const retained = await untilState(clusterName, 'retained');
 
-    expect(findRunning(source.id)).toEqual([]);
+    await waitFor({ what: 'no executor', timeoutMs }, () => findRunning(source.id).length === 0);
     expect(retained).toMatchObject({
       conditions: [{ type: 'Retained', reason: 'AskedFor' }],
       retained: { isExact: true, volumes: 6, newestBackup: { member: 1 }, recoveryWindow: { missing: '' } },
