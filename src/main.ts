@@ -10,6 +10,7 @@ Run it
   scheduler     the control plane on a Mesos cluster
   proxy         a port for each cluster, which gives its primary through HAProxy
   executor      one member on its agent; Mesos starts it
+  unpack        a packed or encrypted backup as a plain one, by hand
 
 Use it (clients of the API; --api URL, --token TOKEN, --json)
 `;
@@ -35,6 +36,8 @@ async function run([command, ...argv]: readonly string[]): Promise<number> {
       return (await import('./run/scheduler-command.ts')).runScheduler(argv);
     case 'proxy':
       return (await import('./run/proxy-command.ts')).runProxy(argv);
+    case 'unpack':
+      return (await import('./run/unpack-command.ts')).runUnpack(argv);
     case 'executor':
       // Runs until its task has ended, then ends the process itself.
       await import('./executor/main.ts');

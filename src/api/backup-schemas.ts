@@ -77,6 +77,10 @@ export const verificationView = z.object({
 });
 export const verificationList = z.object({ verifications: z.array(verificationView) });
 
+export const downloadQuery = z.strictObject({
+  packed: z.enum(['true', 'false']).optional().describe('A packed or encrypted one as it is stored'),
+});
+
 export const removalQuery = z.strictObject({
   force: z.enum(['true', 'false']).optional().describe('Also the last one of its member that is good'),
 });

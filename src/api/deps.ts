@@ -36,6 +36,8 @@ export interface ApiDeps {
       readonly ordinal: number;
       readonly id: string;
       readonly maxBytesPerSec: number | null;
+      /** As it is stored, when that is packed. */
+      readonly isPacked: boolean;
     },
     signal: AbortSignal,
   ) => Promise<BackupReader>;

@@ -153,15 +153,18 @@ export const verify: Verb = {
 export const download: Verb = {
   name: 'download',
   summary: 'Take a backup away as a tar archive, with its checksums. Plain MySQL starts on it: docs/operations.md.',
-  usage: 'NAME BACKUP-ID --output FILE',
+  usage: 'NAME BACKUP-ID --output FILE [--packed]',
   wordCount: 2,
-  options: { output: { type: 'string' } },
-  help: { '--output FILE': 'where to; it has this name when it is whole (needed)' },
+  options: { output: { type: 'string' }, packed: { type: 'boolean' } },
+  help: {
+    '--output FILE': 'where to; it has this name when it is whole (needed)',
+    '--packed': 'a packed or encrypted one as it is stored; selvedge unpack makes it plain',
+  },
   examples: ['selvedge download orders 0b6e… --output orders.tar'],
   run: async ({ client, io, isJson, words, options }) => {
     const output = options.text('output');
     if (!output) throw usageError('--output is needed');
-    const path = `${clusterPath(words[0])}/backups/${idOf(words[1])}/download`;
+    const path = `${clusterPath(words[0])}/backups/${idOf(words[1])}/download${options.has('packed') ? '?packed=true' : ''}`;
     const partial = `${output}.partial`;
     let done = 0;
     try {

@@ -30,8 +30,10 @@ export interface Packed extends Packing {
 }
 
 export const packedOf = (directory: string) => join(directory, 'packed');
-export const packedName = ({ compress, key }: Packing, path: string) =>
-  `${path}${compress === 'zstd' ? '.zst' : ''}${key ? '.enc' : ''}`;
+/** Behind the name of a packed file. */
+export const suffixOf = (compress: Packing['compress'], isEncrypted: boolean) =>
+  `${compress === 'zstd' ? '.zst' : ''}${isEncrypted ? '.enc' : ''}`;
+export const packedName = ({ compress, key }: Packing, path: string) => `${path}${suffixOf(compress, key !== null)}`;
 export const placeOfPacked = (packed: Packed, path: string) =>
   join(packedOf(packed.directory), packedName(packed, path));
 const contextOf = ({ id }: Packed, path: string) => `${id}\ndata/${path}`;

@@ -170,7 +170,7 @@ test('a download is a tar that tar unpacks and sha256sum finds right; a bad back
     expect(readdirSync(join(dir, 'out', 'data', 'performance_schema'))).toEqual([]);
     const checked = execFileSync('sha256sum', ['-c', 'SHA256SUMS'], { cwd: join(dir, 'out'), encoding: 'utf8' });
     expect(checked.match(/: OK$/gm)).toHaveLength(fakeBackup.files.length);
-    expect(JSON.parse(readFileSync(join(dir, 'out', 'manifest.json'), 'utf8'))).toEqual(fakeBackup.manifest);
+    expect(JSON.parse(readFileSync(join(dir, 'out', 'manifest.json'), 'utf8'))).toEqual({ version: 1, id: 'fake' });
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }

@@ -67,7 +67,8 @@ const content = { ibdata1: 'system', [`shop/${'long-'.repeat(40)}name.ibd`]: 'x'
 
 /** What every download answers: one name that fits no plain tar header, and one empty file. */
 export const fakeBackup: BackupReader = {
-  manifest: { version: 1, id: 'fake' },
+  texts: [{ path: 'manifest.json', text: Buffer.from(JSON.stringify({ version: 1, id: 'fake' })) }],
+  root: 'data',
   directories: ['shop', 'performance_schema'],
   files: Object.entries(content).map(([path, text]) => ({
     path,

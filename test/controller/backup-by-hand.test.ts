@@ -2,8 +2,7 @@
  * Backups as a team uses them, on real MySQL: made, verified, taken away as a tar, and restored without Selvedge by the
  * very commands of docs/operations.md. One that is damaged on the disk is found and told.
  */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,13 +16,14 @@ import { removeRunDirectories } from '../demo/homes.ts';
 import { clusterBody, clusterName, waitReady } from '../demo/steps.ts';
 import { waitFor } from '../demo/wait.ts';
 import { testDistribution } from '../mysql/instance.ts';
+import { type ByHand, startByHand } from './by-hand.ts';
 
 const selvedge = join(import.meta.dirname, '..', '..', 'src', 'main.ts');
 let plane: ControlPlane;
 let api: Api;
 let cluster: Awaited<ReturnType<Api['create']>>;
 let dir: string;
-let restored: ChildProcess | null = null;
+let restored: ByHand | null = null;
 
 beforeAll(async () => {
   dir = mkdtempSync(join(tmpdir(), 'svhand-'));
@@ -40,11 +40,7 @@ afterEach(async (context) => {
   if (context.task.result?.state === 'fail') await diagnose(plane, api, console.log);
 });
 afterAll(async () => {
-  if (restored && restored.exitCode === null && restored.signalCode === null) {
-    const ended = once(restored, 'exit');
-    restored.kill('SIGKILL');
-    await ended;
-  }
+  await restored?.end();
   await plane?.destroy(removeRunDirectories);
   rmSync(dir, { recursive: true, force: true });
 });
@@ -73,44 +69,12 @@ async function makeBackup(): Promise<string> {
   return made.id;
 }
 
-/** What docs/operations.md tells people to type, word for word, with mysqld and mysql of this machine. */
-async function restoreByHand(tar: string): Promise<(sql: string) => string> {
-  const distribution = await testDistribution();
+async function restoreByHand(tar: string): Promise<ByHand['sql']> {
   const place = join(dir, 'restored');
   mkdirSync(place);
   execFileSync('tar', ['-xf', tar, '-C', place]);
-  execFileSync('sha256sum', ['-c', '--quiet', 'SHA256SUMS'], { cwd: place });
-  const socket = join(dir, 'r.sock');
-  const [mysqld = '', ...first] = distribution.program('mysqld');
-  restored = spawn(
-    mysqld,
-    [
-      ...first,
-      '--no-defaults',
-      ...distribution.serverArgs,
-      `--datadir=${join(place, 'data')}`,
-      `--socket=${socket}`,
-      `--pid-file=${join(dir, 'r.pid')}`,
-      `--log-error=${join(dir, 'r.log')}`,
-      '--skip-grant-tables',
-      '--mysqlx=OFF',
-      '--skip-replica-start',
-      '--event-scheduler=OFF',
-      '--gtid-mode=ON',
-      '--enforce-gtid-consistency=ON',
-      '--server-id=1',
-      '--innodb-buffer-pool-size=32M',
-      '--performance-schema=OFF',
-    ],
-    { stdio: 'ignore' },
-  );
-  await waitFor({ what: 'the restored mysqld', timeoutMs: 60_000, everyMs: 100 }, async () => existsSync(socket));
-  const [mysql = '', ...rest] = distribution.program('mysql');
-  return (sql) =>
-    execFileSync(mysql, [...rest, '--no-defaults', `--socket=${socket}`, '-uroot', '-N', '-B'], {
-      input: sql,
-      encoding: 'utf8',
-    });
+  restored = await startByHand(place);
+  return restored.sql;
 }
 
 /** The archive of the only member, as it lies on its backup volume. */

@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream';
 import { Refusal } from '../../errors.ts';
 import { getBackup } from '../../store/backups.ts';
+import { downloadQuery } from '../backup-schemas.ts';
 import type { ApiDeps, App } from '../deps.ts';
 import { tarOf } from '../download.ts';
 import { checkOwner, getClusterNamed, requireNotRetained } from '../lookups.ts';
@@ -21,9 +22,10 @@ export function addDownloadRoute(app: App, deps: ApiDeps): void {
     config: { role: 'team' },
     schema: {
       tags: ['backups'],
-      summary: 'The backup as a tar archive: manifest.json, SHA256SUMS and the data directory below data/',
+      summary:
+        'The backup as a tar archive: manifest.json, SHA256SUMS and the data directory below data/, or, as it is stored, below packed/',
       params: schemas.operationParams,
-      querystring: schemas.noQuery,
+      querystring: downloadQuery,
     },
     handler: async (request, reply) => {
       const cluster = await getClusterNamed(deps.store, request.params.name);
@@ -43,7 +45,8 @@ export function addDownloadRoute(app: App, deps: ApiDeps): void {
       try {
         const { maxBytesPerSec } = cluster.backupPolicy;
         const { clusterId, ordinal, id } = backup;
-        const reader = await deps.readBackup({ clusterId, ordinal, id, maxBytesPerSec }, abort.signal);
+        const isPacked = request.query.packed === 'true';
+        const reader = await deps.readBackup({ clusterId, ordinal, id, maxBytesPerSec, isPacked }, abort.signal);
         reply.raw.once('close', () => reader.close());
         const tar = tarOf(reader, backup.endedAt ?? backup.startedAt);
         request.log.info({ cluster: cluster.name, backup: id, by: request.requestedBy }, 'download of a backup');
