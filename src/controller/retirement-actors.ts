@@ -11,6 +11,7 @@ import type { Retained } from '../store/rows.ts';
 import { type Context, emit } from './context.ts';
 import { type ClusterView, gather, isRunning, type MemberView, primaryOf } from './gather.ts';
 import { isLending } from './lending.ts';
+import { readPostMortem } from './post-mortem.ts';
 import { lastKnownOf } from './primary-sets.ts';
 import { demotePrimary } from './restore-fence.ts';
 import { lookUntil } from './wakes.ts';
@@ -18,6 +19,7 @@ import { lookUntil } from './wakes.ts';
 /** For so long the primary is asked what it holds; then what is known of it has to do. */
 const primaryMs = 60_000;
 const freezeTimeoutMs = 10_000;
+const fenceTimeoutMs = 12_000;
 const catchUpMs = 30_000;
 /** A clean end of mysqld may take minutes; what has not ended by then is ended with its task. */
 const stopTimeoutMs = 5 * 60_000 + 15_000;
@@ -78,11 +80,12 @@ async function quieten(context: Context, { input: { clusterId }, signal }: Args)
 }
 
 /**
- * As a failover would: receivers are stopped first, so that an unreached primary cannot have more acknowledged, and what
- * they received counts.
+ * As a failover would: the primary is fenced if it is reached, receivers are stopped, so that an unreached one cannot have
+ * more acknowledged, and what they received counts. Where nobody has to acknowledge all that the primary logged counts.
  */
 async function putTogether(context: Context, view: ClusterView, signal: AbortSignal): Promise<string> {
-  const { epoch, primary } = view.cluster;
+  const { epoch, primary, rule } = view.cluster;
+  await fencePrimary(context, view, signal);
   const replicas = view.members.filter(
     (member) => member.ordinal !== primary && member.isConnected && isRunning(member),
   );
@@ -97,7 +100,22 @@ async function putTogether(context: Context, view: ClusterView, signal: AbortSig
     const { gtidExecuted = '', gtidReceived = '' } = answer.value;
     sets.push(parseGtidSet(gtidExecuted), parseGtidSet(gtidReceived));
   }
+  if ((rule?.k ?? 0) === 0) {
+    const logged = await readPostMortem(context, view, signal);
+    if (logged) sets.push(parseGtidSet(logged.gtid));
+  }
   return plain(unionGtidSets(...sets));
+}
+
+/** One that runs and could not be demoted. When it cannot be fenced either the others' silence has to do. */
+async function fencePrimary(context: Context, view: ClusterView, signal: AbortSignal): Promise<void> {
+  const primary = primaryOf(view);
+  if (!primary?.launch || !primary.isConnected || !isRunning(primary)) return;
+  const options = { epoch: view.cluster.epoch, timeoutMs: fenceTimeoutMs, signal };
+  await context.executors.send(primary.launch.taskId, { kind: 'fence' }, options).catch((error: unknown) => {
+    signal.throwIfAborted();
+    context.log.warn({ err: error }, 'the primary could not be fenced');
+  });
 }
 
 const plain = (set: GtidSet): string => formatGtidSet(set).replace(/\s+/g, '');

@@ -24,11 +24,11 @@ const retained = async () => (await scenario.cluster()).retained;
 const reserved = () => listBundles(world().store, { clusterId: scenario.clusterId, states: ['reserved'] });
 
 /** A complete backup as far as rows go, of a long-ago set. */
-async function retain(): Promise<string> {
+async function retain(ordinal = 1): Promise<string> {
   const { store } = world();
   const { clusterId } = scenario;
   const id = world().newId();
-  await openBackup(store, { id, clusterId, ordinal: 1, requestedBy: 'a person' });
+  await openBackup(store, { id, clusterId, ordinal, requestedBy: 'a person' });
   const set =
     "UPDATE backup SET state = 'complete', gtid_set = '', bytes = 1, ended_at = 1, open_key = NULL WHERE id = ?";
   store.db.prepare(set).run(id);
@@ -133,6 +133,34 @@ describe('its end', () => {
     await scenario.until('no process', () => runs().length === 0);
     expect(await findLost()).toEqual([]);
   });
+
+  test('a single member whose mysqld has died: all that it logged counts', async () => {
+    scenario = await createScenario({ hasClients: true, members: 1 });
+    const findLost = listen();
+    await scenario.run(5000);
+    await scenario.strike({ kind: 'killMysqld', target: 0 });
+
+    await retain(0);
+    await untilDown(150_000);
+
+    expect(await findLost()).toEqual([]);
+    expect(await retained()).toMatchObject({ isExact: false });
+  });
+
+  test('it may be purged before it has ended', async () => {
+    scenario = await createScenario({ hasClients: true });
+    await scenario.run(2000);
+    await retain();
+    await scenario.run(5);
+
+    await purgeCluster(world().store, scenario.clusterId, 'a person');
+    scenario.wake();
+
+    await scenario.until('gone', async () => (await scenario.cluster()).deletedAt !== null);
+    expect(await reserved()).toEqual([]);
+    await scenario.run(3000);
+    expect(scenario.simulation.active()!.controller.machines()).toEqual([]);
+  });
 });
 
 describe('a copy of it', () => {
@@ -154,6 +182,23 @@ describe('a copy of it', () => {
     simulationWake(copy);
     await scenario.until('nobody', () => runs().length === 0);
     expect(await reserved()).toHaveLength(3);
+  });
+
+  test('a host that came back as another agent is still where the volumes are', async () => {
+    scenario = await createScenario();
+    const backup = await retain();
+    await untilDown();
+    const before = (await reserved()).find(({ ordinal }) => ordinal === 1)!;
+    await scenario.strike({ kind: 'rebootHost', target: 1, keepsId: false });
+    await scenario.run(60_000);
+
+    await copyFrom(backup);
+
+    await scenario.until('the holder', () => runs().includes(1), 200_000);
+    expect(scenario.member(1)).toMatchObject({ phase: 'none', instance: null });
+    const after = (await reserved()).find(({ ordinal }) => ordinal === 1)!;
+    expect(after).toMatchObject({ id: before.id, bundle: before.bundle });
+    expect(after.agentId).not.toBe(before.agentId);
   });
 
   test('up to a moment reads every archive', async () => {
