@@ -118,6 +118,11 @@ export const errors = {
   NOT_PRIMARY: { status: 409, title: 'The member is not the primary of this epoch', todo: 'Read the cluster again.' },
   IS_WRITABLE: { status: 409, title: 'The member takes writes', todo: 'Demote or fence it first.' },
   BUSY: { status: 409, title: 'The member does other long work', todo: 'Wait for its end, it is in Status.work.' },
+  PAUSE_ENDED: {
+    status: 409,
+    title: 'The pause of the switchover ended by itself before the commit point',
+    todo: 'Nothing was lost and the old primary takes writes: ask for the switchover again.',
+  },
   SUPERSEDED: {
     status: 409,
     title: 'A later command overtook this one',

@@ -138,13 +138,20 @@ export const commandSchema = z.discriminatedUnion('kind', [
    * Switchover's first step: super_read_only; answers the executed set. Running writers get until maxPauseMs and are
    * killed then; two seconds more, else TIMED_OUT and still writable. Undone by `promote` in the same epoch. With
    * `killAfterMs` writers are killed then, and `maxPauseMs` is the end. With `transactionMaxMs` it is refused with
-   * LONG_TRANSACTION, and nothing touched, while a transaction that writes is older than that.
+   * LONG_TRANSACTION, and nothing touched, while a transaction that writes is older than that. With `leaseMs` the
+   * member takes writes again by itself, in its own epoch, when nothing else is heard for so long: see `seal`.
    */
   command('demote', {
     maxPauseMs: z.number().int().min(0).max(600_000),
     killAfterMs: z.number().int().min(0).max(600_000).optional(),
     transactionMaxMs: z.number().int().min(0).max(600_000).optional(),
+    leaseMs: z.number().int().min(0).max(700_000).optional(),
   }),
+  /**
+   * Ends the lease of a `demote`, before the commit point: this member takes no writes again unless it is told to.
+   * Refused with PAUSE_ENDED when it does already, or when it holds more than `gtidSet`, what it had when it was paused.
+   */
+  command('seal', { gtidSet: z.string() }),
   /** After a switchover: drop the clients that still hang on the old primary. */
   command('dropClients', {}),
   /**
@@ -271,6 +278,8 @@ export const commandResult = z.discriminatedUnion('outcome', [
     /** examine: all that the member ever logged. */
     gtidLogged: z.string().optional(),
     isApplierRunning: z.boolean().optional(),
+    /** demote: a lease runs, as was asked for. Older executors know none. */
+    hasLease: z.boolean().optional(),
   }),
   z.object({ outcome: z.literal('accepted') }),
   z.object({

@@ -51,6 +51,7 @@ async function readProgress(context: Context, args: Args): Promise<FailoverProgr
     // The cluster's row is the commit point, whatever the failover's own row got to say.
     isCommitted: view.cluster.epoch > row.fromEpoch,
     isActivated: facts.activatedAt !== undefined,
+    isTakenBack: facts.takenBackAt !== undefined,
   };
 }
 
@@ -83,6 +84,8 @@ async function close(context: Context, args: Args): Promise<void> {
   ).catch((error) => context.log.warn({ err: error }, 'clients of the old primary were not dropped'));
 }
 
+const interrupted = 'it was being taken back when the control plane ended; the events before tell why';
+
 /** Before the commit point everything can be taken back: receivers start again, a demoted primary is writable again. */
 export async function undo(
   context: Context,
@@ -92,6 +95,9 @@ export async function undo(
   const { view, row } = await begin(context, { input, signal });
   if (row.outcome !== 'open') return;
   if (view.cluster.epoch > row.fromEpoch) throw new Error('the failover is committed: it goes on');
+  // Whoever goes on with it must not commit on what was true before.
+  const wasBegun = row.facts.takenBackAt !== undefined;
+  if (!wasBegun) await record(context, row, 'taking back', { takenBackAt: context.clock.now() });
   const options = { epoch: view.cluster.epoch, timeoutMs: timeoutsMs.undo, signal };
   if (row.kind === 'failover') {
     const others = view.members.filter((member) => member.ordinal !== row.fromPrimary && isRunning(member));
@@ -117,7 +123,8 @@ export async function undo(
   const isRefusal = error instanceof Refusal;
   const refusal = {
     code: isRefusal ? error.code : 'ABORTED',
-    message: error instanceof Error ? error.message : 'a deadline passed before the commit point',
+    message:
+      error instanceof Error ? error.message : wasBegun ? interrupted : 'a deadline passed before the commit point',
     ...(isRefusal ? { facts: error.facts } : {}),
   };
   await closeFailover(context.store, context.leader, row.id, isRefusal ? 'refused' : 'aborted', refusal);

@@ -7,6 +7,7 @@ import { countedVoters } from '../cluster/voters.ts';
 import { Refusal } from '../errors.ts';
 import type { FailoverRow } from '../store/rows.ts';
 import type { Context } from './context.ts';
+import { seal } from './failover-demote.ts';
 import { type Args, begin, pauseRestMs, type Reached, record, sendTo, timeoutsMs, wantedOf } from './failover-work.ts';
 import { defaultMaxPauseMs } from './plan.ts';
 import { knownOfPrimary } from './post-mortem.ts';
@@ -79,5 +80,6 @@ export async function catchUp(context: Context, args: Args): Promise<void> {
   if (catchUpFrom !== undefined) {
     await sendTo(context, view, chosen, { kind: 'freeze' }, { epoch, timeoutMs: timeoutsMs.freeze, signal });
   }
+  if (row.facts.hasLease) await seal(context, { view, row, signal });
   await record(context, row, 'caught up', { caughtUpAt: context.clock.now() });
 }

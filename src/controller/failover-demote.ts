@@ -2,12 +2,14 @@
 import { Refusal } from '../errors.ts';
 import type { FailoverRow } from '../store/rows.ts';
 import type { Context } from './context.ts';
-import { holds, pauseRestMs, reachedOf, record, timeoutsMs, type Work } from './failover-work.ts';
+import { holds, pauseRestMs, reachedOf, record, sendTo, timeoutsMs, type Work, wantedOf } from './failover-work.ts';
 import type { ClusterView } from './gather.ts';
 import { defaultMaxPauseMs, readyReplicas, unreadyReplicas } from './plan.ts';
 
 /** Of the pause of a switchover: kept for rolling back who was killed, and for catching up. */
 const catchUpReserveMs = 500;
+/** The old primary ends the pause by itself when it hears nothing for this much longer than the pause may last. */
+const leaseMarginMs = 1500;
 
 /** The old primary takes no more writes and says what it holds; every replica can catch up from it. */
 export async function demote(context: Context, work: Work): Promise<void> {
@@ -27,7 +29,7 @@ export async function demote(context: Context, work: Work): Promise<void> {
   const limits = row.options.force ? { killAfterMs } : { killAfterMs, transactionMaxMs: asked };
   const result = await context.executors.send(
     old.launch.taskId,
-    { kind: 'demote', maxPauseMs: restMs, ...limits },
+    { kind: 'demote', maxPauseMs: restMs, ...limits, leaseMs: restMs + leaseMarginMs },
     { epoch: view.cluster.epoch, timeoutMs: restMs + timeoutsMs.demote, signal },
   );
   const reached = [
@@ -37,7 +39,18 @@ export async function demote(context: Context, work: Work): Promise<void> {
   await record(context, row, 'demoted', {
     fence: { layer: 'demoted', detail: 'super_read_only is on', at: context.clock.now() },
     reached,
+    ...(result.outcome === 'done' && result.hasLease ? { hasLease: true } : {}),
   });
+}
+
+/**
+ * Only a sealed primary is left behind by the commit point: until then it may end the pause by itself. When it does not
+ * answer the switchover is taken back, also when it has ended: it may have taken writes before.
+ */
+export async function seal(context: Context, { view, row, signal }: Work): Promise<void> {
+  const { epoch } = view.cluster;
+  const options = { epoch, timeoutMs: timeoutsMs.seal, signal };
+  await sendTo(context, view, row.fromPrimary!, { kind: 'seal', gtidSet: wantedOf(row) }, options);
 }
 
 /** Preflight: nothing is touched when the answer is known to be no. */

@@ -16,6 +16,7 @@ export const timeoutsMs = {
   catchUp: 50_000,
   promote: 40_000,
   follow: 10_000,
+  seal: 2000,
   undo: 20_000,
 } as const;
 

@@ -193,6 +193,7 @@ function planSwitchover(
         what: 'SET GLOBAL super_read_only=ON; running writers get until maxPauseMs',
       },
       { name: 'catch up', member: candidate, what: `wait until all that member ${primary.ordinal} has is executed` },
+      { name: 'seal', member: primary.ordinal, what: 'it may not end the pause by itself any more' },
       ...afterCommit(view, candidate),
       { name: 'drop clients', member: primary.ordinal, what: 'SET GLOBAL offline_mode=ON, then OFF' },
     ],

@@ -14,6 +14,7 @@ import { lookUntil } from './wakes.ts';
 
 const pauseMs = 10_000;
 const answerMs = 7000;
+const briefly = { maxPauseMs: 1000, killAfterMs: 500 };
 const fenceTimeoutMs = 12_000;
 const archiveTimeoutMs = 30_000;
 
@@ -67,10 +68,13 @@ export async function demotePrimary(
 ): Promise<string | null> {
   if (!primary.launch || !primary.isConnected || !isRunning(primary)) return null;
   const { epoch } = view.cluster;
-  const body = primary.status?.isWritable
-    ? ({ kind: 'demote', maxPauseMs: pauseMs, killAfterMs: pauseMs / 2 } as const)
-    : ({ kind: 'catchUp', gtidSet: '', timeoutMs: 0 } as const);
   const options = { epoch, timeoutMs: pauseMs + answerMs, signal };
+  const isWritable = primary.status?.isWritable === true;
+  const demotion = { kind: 'demote', maxPauseMs: pauseMs, killAfterMs: pauseMs / 2 } as const;
+  // Read-only after a switchover that could not be taken back, it may have a lease: whatever it answers, that ends it.
+  if (!isWritable)
+    await context.executors.send(primary.launch.taskId, { ...demotion, ...briefly }, options).catch(() => {});
+  const body = isWritable ? demotion : ({ kind: 'catchUp', gtidSet: '', timeoutMs: 0 } as const);
   const answer = await context.executors.send(primary.launch.taskId, body, options);
   return answer.outcome === 'done' && answer.gtidExecuted !== undefined ? answer.gtidExecuted : null;
 }

@@ -10,6 +10,7 @@ import type { LogKeeper } from './log-keeper.ts';
 import type { MemberPaths } from './member-files.ts';
 import type { MemberStateFile } from './member-state.ts';
 import type { MysqldProcess } from './mysqld-process.ts';
+import type { PauseLease } from './pause-lease.ts';
 import type { Refiller } from './refill.ts';
 import type { Shares } from './shares.ts';
 import type { Marker, Volume } from './volumes.ts';
@@ -58,6 +59,8 @@ export interface MemberContext {
   dying: { readonly process: MysqldProcess; readonly since: number } | null;
   /** Epoch in which this member was made writable and is still. */
   promotedEpoch: number | null;
+  /** The pause of a switchover, as long as this member may end it by itself. */
+  pauseLease: PauseLease | null;
   /** The last command that was carried out: an older one of the same leader is refused. */
   newest: { readonly leaderToken: number; readonly sequence: number; readonly kind: string };
   /** A first transaction of an epoch that waits for its acknowledgements. */

@@ -20,6 +20,7 @@ import { markBackupVolume, requireBackupVolume, takeBackupVolume } from './lost-
 import { removePartialBackups } from './manifest.ts';
 import { type MemberContext, reasonOf, requireVolumes, setPhase } from './member-context.ts';
 import { pathsOf } from './member-files.ts';
+import { endPauseLease, endsPauseLease } from './pause-lease.ts';
 import { rebuild } from './rebuild.ts';
 import { noRefiller, startRefiller } from './refill.ts';
 import { copy } from './restore.ts';
@@ -148,6 +149,7 @@ async function createContext(deps: MemberDeps, found: FoundVolumes): Promise<Mem
     process: null,
     dying: null,
     promotedEpoch: null,
+    pauseLease: null,
     newest: { leaderToken: 0, sequence: 0, kind: 'start' },
     epochCommit: null,
     heartbeatAt: null,
@@ -295,6 +297,7 @@ function requireInOrder(context: MemberContext, { kind, leaderToken, sequence }:
 
 async function execute(context: MemberContext, command: Command, signal: AbortSignal): Promise<CommandResult> {
   learnKey(context.backupKeys, command);
+  if (endsPauseLease.has(command.kind)) endPauseLease(context);
   switch (command.kind) {
     case 'start': {
       const result = await start(context, command, signal);
@@ -322,6 +325,8 @@ async function execute(context: MemberContext, command: Command, signal: AbortSi
       return roles.promote(context, command, signal);
     case 'demote':
       return roles.demote(context, command);
+    case 'seal':
+      return roles.seal(context, command);
     case 'dropClients':
       return roles.dropClients(context);
     case 'setVoter':

@@ -1,7 +1,8 @@
 /**
  * What a running member is told about replication. Every function looks before it acts and may run twice.
  * Rules (docs/failover-safety.md): a relay log is never thrown away before the commit point; an instance is made
- * writable here alone, after semi-sync stands, after `wasWritable` is durable, and after its epoch row is acknowledged.
+ * writable here alone, after semi-sync stands, after `wasWritable` is durable, and after its epoch row is acknowledged;
+ * again in the same epoch, after a pause that nobody ended, by pause-lease.ts.
  */
 import { join } from 'node:path';
 import type { Command, CommandResult } from '../channel/protocol.ts';
@@ -27,6 +28,7 @@ import { readSemiSync, setReplica, setSource } from '../mysql/semi-sync.ts';
 import { commitBarrier, startHeartbeat, stopHeartbeat } from './heartbeat-loop.ts';
 import { openSession, type RunningInstance } from './instance.ts';
 import { type MemberContext, requireInstance } from './member-context.ts';
+import { beginPauseLease, endPauseLease, mayLease } from './pause-lease.ts';
 import { freeStuckCommits } from './stuck-commits.ts';
 
 type Of<K extends Command['kind']> = Extract<Command, { kind: K }>;
@@ -226,7 +228,9 @@ function dropChannel(context: MemberContext, instance: RunningInstance): void {
 export async function demote(context: MemberContext, command: Of<'demote'>): Promise<CommandResult> {
   const instance = requireInstance(context);
   const { promotedEpoch, clock } = context;
-  const { maxPauseMs, killAfterMs } = command;
+  const { maxPauseMs, killAfterMs, leaseMs } = command;
+  const leaseEndsAt = leaseMs !== undefined && mayLease(context, command) ? clock.now() + leaseMs : null;
+  endPauseLease(context);
   await requireNoLongTransaction(instance, command.transactionMaxMs);
   const killer = await openSession({ socketPath: context.paths.socket, clock });
   await stopHeartbeat(context);
@@ -247,7 +251,21 @@ export async function demote(context: MemberContext, command: Of<'demote'>): Pro
   } finally {
     await killer.close();
   }
-  return answerHoldings(instance.admin);
+  if (leaseEndsAt === null) return answerHoldings(instance.admin);
+  beginPauseLease(context, { instance, epoch: command.epoch, endsAt: leaseEndsAt });
+  const answer = await answerHoldings(instance.admin);
+  return answer.outcome === 'done' ? { ...answer, hasLease: true } : answer;
+}
+
+/** The switchover goes on to its commit point: whatever becomes of the control plane, writes stay paused here. */
+export async function seal(context: MemberContext, { gtidSet }: Of<'seal'>): Promise<CommandResult> {
+  endPauseLease(context);
+  const { admin } = requireInstance(context);
+  const [access, gtids] = await Promise.all([readOnly.readAccess(admin), readGtids(admin)]);
+  const more = await subtractGtids(admin, gtids.executed, gtidSet);
+  if (access.isSuperReadOnly && more === '') return answerHoldings(admin);
+  const why = access.isSuperReadOnly ? `it holds more than when it was paused: ${more}` : 'it takes writes again';
+  throw new Refusal('PAUSE_ENDED', `the pause of this member ended: ${why}`, { more });
 }
 
 /** Before anything is touched: who has written for long would be ended, and had better end by itself. */

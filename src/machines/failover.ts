@@ -19,6 +19,8 @@ export interface FailoverProgress {
   readonly isCaughtUp: boolean;
   readonly isCommitted: boolean;
   readonly isActivated: boolean;
+  /** Its undoing was begun: what it found out before is not true any more. */
+  readonly isTakenBack: boolean;
 }
 
 export const failoverDeadlinesMs = {
@@ -52,6 +54,7 @@ export const failoverMachine = setup({
     isClosed: ({ context }) => context.progress?.isOpen === false,
     isActivated: ({ context }) => context.progress?.isActivated === true,
     isCommitted: ({ context }) => context.progress?.isCommitted === true,
+    isTakenBack: ({ context }) => context.progress?.isTakenBack === true,
     isCaughtUp: ({ context }) => context.progress?.isCaughtUp === true,
     isChosen: ({ context }) => context.progress?.isChosen === true,
     isFenced: ({ context }) => context.progress?.isFenced === true,
@@ -77,6 +80,7 @@ export const failoverMachine = setup({
         { guard: 'isClosed', target: 'done' },
         { guard: 'isActivated', target: 'closing' },
         { guard: 'isCommitted', target: 'activating' },
+        { guard: 'isTakenBack', target: 'undoing' },
         { guard: 'isCaughtUp', target: 'committing' },
         { guard: 'isChosen', target: 'catchingUp' },
         { guard: 'isFenced', target: 'choosing' },

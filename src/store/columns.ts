@@ -103,10 +103,12 @@ export const factsColumn: z.ZodType<FailoverFacts> = z.object({
     )
     .exactOptional(),
   pauseBeganAt: z.number().exactOptional(),
+  hasLease: z.boolean().exactOptional(),
   chosen: z.int().exactOptional(),
   postMortem: z.object({ gtid: z.string(), at: z.number() }).exactOptional(),
   catchUpFrom: z.int().exactOptional(),
   caughtUpAt: z.number().exactOptional(),
+  takenBackAt: z.number().exactOptional(),
   committedAt: z.number().exactOptional(),
   activatedAt: z.number().exactOptional(),
 });

@@ -188,12 +188,16 @@ export interface FailoverFacts {
   }[];
   /** Switchover: from when on writes may have been paused. Stored before they are. */
   readonly pauseBeganAt?: number;
+  /** Switchover: the old primary ends the pause by itself unless it is sealed before the commit point. */
+  readonly hasLease?: boolean;
   readonly chosen?: number;
   /** All that the old primary ever logged, read from its binary logs after its mysqld was reaped: its final set. */
   readonly postMortem?: { readonly gtid: string; readonly at: number };
   /** The best informed member may not become the primary: the chosen one first catches up from it. */
   readonly catchUpFrom?: number;
   readonly caughtUpAt?: number;
+  /** Before the commit point it was begun to undo it. */
+  readonly takenBackAt?: number;
   /** The commit point: epoch, primary and rule are in the cluster's row. */
   readonly committedAt?: number;
   readonly activatedAt?: number;

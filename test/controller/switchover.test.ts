@@ -42,3 +42,70 @@ test('a control plane that comes back after the pause takes the switchover back'
   scenario.member(1).instance!.applyMs = 2;
   await scenario.untilHealthy();
 });
+
+/** Nothing is heard of the control plane from the middle of the pause on, for much longer than a lease. */
+async function pauseAndLose(
+  applyMs = 60_000,
+  ms = 60_000,
+): Promise<{ readonly id: string; readonly pausedAt: number }> {
+  scenario = await createScenario({ hasClients: true });
+  scenario.member(1).instance!.applyMs = applyMs;
+  await scenario.run(5000);
+  const { id } = await scenario.change('switchover', { candidate: 1, maxPauseMs: 1500 });
+  const { now } = scenario.simulation.world.time;
+  await scenario.until('a pause', () => !scenario.isWritable(0));
+  const pausedAt = now();
+  await scenario.until('its word', async () => (await scenario.failovers()).some((row) => row.facts.fence));
+  await scenario.strike({ kind: 'pauseController', ms, hasSuccessor: false });
+  return { id, pausedAt };
+}
+
+test('a control plane that does not come back: the old primary ends the pause by itself, and nothing is lost', async () => {
+  const { id, pausedAt } = await pauseAndLose();
+
+  await scenario.until('the old primary takes writes', () => scenario.isWritable(0), 10_000);
+
+  const tookMs = scenario.simulation.world.time.now() - pausedAt;
+  expect(tookMs).toBeGreaterThan(1500);
+  expect(tookMs).toBeLessThan(3500);
+  scenario.member(1).instance!.applyMs = 2;
+  await scenario.run(70_000);
+  const row = (await scenario.failovers()).find((one) => one.id === id);
+  expect(row).toMatchObject({
+    outcome: 'refused',
+    steps: expect.arrayContaining([expect.objectContaining({ name: 'taken back' })]),
+  });
+  expect(await scenario.cluster()).toMatchObject({ epoch: 1, primary: 0 });
+  await scenario.untilHealthy();
+});
+
+test('a control plane that wakes when the candidate has caught up and the pause was ended: nobody commits', async () => {
+  const { id } = await pauseAndLose(1000, 20_000);
+  scenario.member(1).instance!.applyMs = 2;
+  await scenario.until('the old primary takes writes', () => scenario.isWritable(0), 10_000);
+  await scenario.run(20_000);
+
+  await scenario.until(
+    'an end',
+    async () => (await scenario.failovers()).find((one) => one.id === id)?.outcome !== 'open',
+  );
+  const row = (await scenario.failovers()).find((one) => one.id === id);
+  expect(row?.refusal).toMatchObject({ code: 'PAUSE_ENDED' });
+  expect(await scenario.cluster()).toMatchObject({ epoch: 1, primary: 0 });
+  await scenario.untilHealthy();
+});
+
+test('past the commit point a paused primary stays paused, however long nothing is heard', async () => {
+  scenario = await createScenario({ hasClients: true });
+  await scenario.strike({ kind: 'lateCommands', ms: 20_000, count: 9, command: 'follow' });
+  await scenario.change('switchover', { candidate: 1, maxPauseMs: 1500 });
+  await scenario.until('the commit point', async () => (await scenario.cluster()).epoch === 2);
+  const { now } = scenario.simulation.world.time;
+  const committedAt = now();
+
+  while (now() < committedAt + 15_000) {
+    await scenario.run(100);
+    expect(scenario.isWritable(0)).toBe(false);
+  }
+  await scenario.untilHealthy();
+});

@@ -20,6 +20,8 @@ export type FaultBody =
       readonly count: number;
       /** Only those of this kind. */
       readonly command?: Command['kind'];
+      /** Only those of this epoch. */
+      readonly epoch?: number;
     }
   | { readonly kind: 'killMysqld'; readonly target: Target }
   | { readonly kind: 'stopMysqld'; readonly target: Target; readonly ms: number }

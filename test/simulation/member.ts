@@ -8,6 +8,7 @@ import { delay } from '../../src/clock.ts';
 import { type GtidSet, isGtidSubset, parseGtidSet } from '../../src/cluster/gtid-set.ts';
 import { type ErrorCode, Refusal } from '../../src/errors.ts';
 import { createCommandQueue } from '../../src/executor/command-queue.ts';
+import { endsPauseLease } from '../../src/executor/pause-lease.ts';
 import type { Logger } from '../../src/log.ts';
 import { type Backup, firstState, type Marker, type MemberState, type TrimIntent, type Volume } from './disks.ts';
 import { cloneData, createData, type Data, Instance, type Servers, setRelayFlush, type Transaction } from './mysql.ts';
@@ -44,6 +45,7 @@ export const mutants = [
   'same-boot-id',
   'skip-order',
   'forget-tail',
+  'resume-although-sealed',
 ] as const;
 export type Mutant = (typeof mutants)[number];
 
@@ -80,6 +82,7 @@ export class SimulatedMember {
   #reason: Reason | null = null;
   #hasSecrets = false;
   #promotedEpoch: number | null = null;
+  #lease: { readonly instance: Instance; readonly epoch: number } | null = null;
   #epochCommit: { readonly epoch: number; readonly promise: Promise<void> } | null = null;
   #heartbeatAt: number | null = null;
   #following: { host: string; port: number } | null = null;
@@ -284,6 +287,7 @@ export class SimulatedMember {
     await this.#pause('statement');
     if (this.instance && command.kind !== 'fence' && command.kind !== 'stop')
       await this.#whenAnswering(this.instance, signal);
+    if (endsPauseLease.has(command.kind)) this.#lease = null;
     switch (command.kind) {
       case 'start':
         return this.#start(command, signal);
@@ -311,6 +315,8 @@ export class SimulatedMember {
         return this.#promote(command, signal);
       case 'demote':
         return this.#demote(command);
+      case 'seal':
+        return this.#seal(command);
       case 'dropClients':
         return this.#dropClients();
       case 'setVoter':
@@ -726,13 +732,55 @@ export class SimulatedMember {
   async #demote(command: Of<'demote'>): Promise<CommandResult> {
     const instance = this.#requireInstance();
     const promotedEpoch = this.#promotedEpoch;
+    const lease = this.#lease;
+    const isLeased = promotedEpoch === command.epoch || (lease?.epoch === command.epoch && lease.instance === instance);
+    const leaseEndsAt = isLeased && command.leaseMs ? this.options.process.clock.now() + command.leaseMs : null;
+    this.#lease = null;
     this.#stopHeartbeat();
     if ((await this.#setReadOnly(instance, command.maxPauseMs / 1000)) === 'blocked') {
       if (promotedEpoch !== null) this.#startHeartbeat(instance, promotedEpoch);
       throw new Refusal('TIMED_OUT', 'a write did not end; the member is still writable');
     }
     await this.#withdraw(instance);
-    return this.#holdings(instance);
+    if (leaseEndsAt === null) return this.#holdings(instance);
+    this.#beginLease({ instance, epoch: command.epoch }, leaseEndsAt);
+    return { ...this.#holdings(instance), hasLease: true } as CommandResult;
+  }
+
+  /** As executor/pause-lease.ts. */
+  #beginLease(lease: { readonly instance: Instance; readonly epoch: number }, endsAt: number): void {
+    const { clock } = this.options.process;
+    this.#lease = lease;
+    const resume = async (signal: AbortSignal) => {
+      const { instance, epoch } = lease;
+      if (this.#lease !== lease) return;
+      if (this.instance !== instance || this.phase !== 'running' || this.#state.epoch !== epoch) return;
+      this.#update({ wasWritable: true });
+      await this.#whenAnswering(instance, signal);
+      await this.#pause('statement');
+      this.#assertRuns(instance);
+      this.#lease = null;
+      this.options.tell('takes writes again: nobody ended the pause');
+      instance.isSuperReadOnly = false;
+      instance.isReadOnly = false;
+      instance.epoch = epoch;
+      this.options.onWritable(instance);
+      this.#promotedEpoch = epoch;
+      this.#startHeartbeat(instance, epoch);
+      this.#poll();
+    };
+    const arm = (ms: number) => {
+      clock.setTimeout(() => void this.#queue.runExclusive(resume).catch(() => this.#lease === lease && arm(1000)), ms);
+    };
+    arm(Math.max(0, endsAt - clock.now()));
+  }
+
+  #seal({ gtidSet }: Of<'seal'>): CommandResult {
+    if (!this.options.mutants.has('resume-although-sealed')) this.#lease = null;
+    const instance = this.#requireInstance();
+    const isNoMore = isGtidSubset(parseGtidSet(instance.data.executed.text()), parseGtidSet(gtidSet));
+    if (instance.isSuperReadOnly && isNoMore) return this.#holdings(instance);
+    throw new Refusal('PAUSE_ENDED', 'it takes writes again');
   }
 
   async #withdraw(instance: Instance): Promise<void> {

@@ -29,6 +29,19 @@ const comparedBeforeItFollows: Planted['heldBy'] = {
   ],
 };
 
+/** A switchover of which everything is late after the commit point, by far more than the pause may last. */
+const lateSwitchover: readonly Fault[] = [
+  { at: 14_999, kind: 'lateCommands', ms: 30_000, count: 30, epoch: 2 },
+  { at: 15_000, kind: 'switchover', candidate: 1 },
+  { at: 55_000, kind: 'cutStreams' },
+];
+
+const unsealed: Patch = {
+  file: 'controller/failover-choice.ts',
+  find: 'if (row.facts.hasLease) await seal(',
+  replace: 'if (false) await seal(',
+};
+
 export const planted: readonly Planted[] = [
   {
     name: 'promote before the relay log is applied',
@@ -107,6 +120,7 @@ export const planted: readonly Planted[] = [
     // The same command of a leader that is dead by then, in the middle of its successor's switchover.
     name: 'skip the leader token',
     mutants: ['skip-leader-token'],
+    heldBy: { layer: 'the paused primary is sealed before the commit point', patches: [unsealed] },
     breaks: 'G1',
     seed: 1,
     faults: [
@@ -114,10 +128,24 @@ export const planted: readonly Planted[] = [
       { at: 14_901, kind: 'lateCommands', ms: 7190, count: 1, command: 'promote' },
       { at: 14_910, kind: 'switchover', candidate: 1 },
       { at: 15_200, kind: 'killController' },
-      { at: 21_900, kind: 'slowApplier', target: 1, ms: 10_000 },
+      { at: 21_970, kind: 'slowApplier', target: 1, ms: 10_000 },
       { at: 22_000, kind: 'switchover', candidate: 1 },
       { at: 22_050, kind: 'cutMembers', a: 0, b: 1, ms: 3000 },
     ],
+  },
+  {
+    name: 'commit without sealing the paused primary',
+    patches: [unsealed],
+    breaks: 'G2',
+    seed: 1,
+    faults: lateSwitchover,
+  },
+  {
+    name: 'end a pause that was sealed',
+    mutants: ['resume-although-sealed'],
+    breaks: 'G2',
+    seed: 1,
+    faults: lateSwitchover,
   },
   {
     name: 'intent after the ACCEPT',

@@ -236,6 +236,7 @@ export function createSimulation(
               lateness(command) {
                 const { late } = simulation.armed;
                 if (late.count <= 0 || (late.command && late.command !== command.kind)) return 0;
+                if (late.epoch !== undefined && late.epoch !== command.epoch) return 0;
                 late.count -= 1;
                 return late.ms;
               },

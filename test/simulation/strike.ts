@@ -68,6 +68,7 @@ export async function strike(simulation: Simulation, fault: Fault): Promise<void
       armed.late.count = fault.count;
       armed.late.ms = fault.ms;
       armed.late.command = fault.command;
+      armed.late.epoch = fault.epoch;
       return;
     case 'killMysqld': {
       const member = executorOf(fault.target)?.member;
@@ -255,7 +256,8 @@ async function asPerson(
         ...common,
         kind: fault.kind,
         candidate: fault.candidate,
-        options: fault.kind === 'failover' ? { force: fault.force } : {},
+        // Half of the pauses are so short that their lease ends while the control plane is away.
+        options: fault.kind === 'failover' ? { force: fault.force } : fault.at % 2 === 1 ? { maxPauseMs: 500 } : {},
       });
     else {
       const ordinal = fault.target === 'primary' ? primary : fault.target;

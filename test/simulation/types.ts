@@ -15,7 +15,7 @@ export interface Simulation {
     command: { count: number; when: 'before' | 'after' } | null;
     call: { count: number; when: 'before' | 'after' } | null;
     lostAnswers: number;
-    late: { count: number; ms: number; command?: Command['kind'] | undefined };
+    late: { count: number; ms: number; command?: Command['kind'] | undefined; epoch?: number | undefined };
   };
   /** The control plane that acts. */
   active(): ControlPlane | null;
