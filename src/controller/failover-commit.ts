@@ -7,7 +7,7 @@ import { commitPrimary, setActivated } from '../store/clusters.ts';
 import type { FailoverRow } from '../store/rows.ts';
 import { type Context, emit } from './context.ts';
 import { type Args, begin, record, sendTo, timeoutsMs, wantedOf } from './failover-work.ts';
-import { type ClusterView, gather, isRunning, type MemberView, proofOfEnd } from './gather.ts';
+import { type ClusterView, gather, isFollowing, isRunning, type MemberView, proofOfEnd } from './gather.ts';
 import { ackFlushFor, lowerAcknowledgements } from './voter-actor.ts';
 import { lookUntil } from './wakes.ts';
 
@@ -86,7 +86,11 @@ export async function activate(context: Context, args: Args): Promise<void> {
     },
   );
   const others = view.members.filter(
-    (member) => member.ordinal !== primary.ordinal && isRunning(member) && member.isConnected && isCovered(row, member),
+    (member) =>
+      member.ordinal !== primary.ordinal &&
+      isRunning(member) &&
+      member.isConnected &&
+      (isCovered(row, member) || isFollowing(member, primary)),
   );
   const repointed = Promise.allSettled(others.map((member) => repoint(context, view, member, source, signal)));
   const end = new AbortController();
@@ -111,7 +115,8 @@ export async function activate(context: Context, args: Args): Promise<void> {
 
 /**
  * After a failover only who was frozen and has nothing that the new primary lacks follows at once. Everybody else is
- * left to joining, which compares first: what nobody acknowledged may be received, and would be applied.
+ * left to joining, which compares first: what nobody acknowledged may be received, and would be applied. Who follows
+ * already was compared, and may not acknowledge any more since its mysqld was started again.
  */
 function isCovered(row: FailoverRow, { ordinal }: MemberView): boolean {
   if (row.kind !== 'failover') return true;

@@ -30,6 +30,8 @@ const newsMs = 500;
 /** An answer of mysqld that is older says nothing about now; a statement is given up after so long. */
 const answerMs = 2500;
 const statementMs = 10_000;
+const stuckLookMs = 1000;
+const stuckRowsMax = 20;
 const fenceMs = 6000;
 
 /** Faults of the product, planted on purpose: the simulation has to find each. */
@@ -652,9 +654,26 @@ export class SimulatedMember {
         if (this.#epochCommit?.promise === promise) this.#epochCommit = null;
       };
       this.#epochCommit = { epoch, promise };
+      this.#freeStuckCommits(instance, epoch, promise);
       promise.then(forget, forget);
     }
     await this.#within(this.#epochCommit?.promise ?? Promise.resolve(), deadline, 'the epoch row');
+  }
+
+  /** As src/executor/stuck-commits.ts: a later transaction carries an acknowledgement that never comes. */
+  #freeStuckCommits(instance: Instance, epoch: number, pending: Promise<unknown>): void {
+    const { clock } = this.options.process;
+    let waiting = 0;
+    const look = () => {
+      if (this.instance !== instance || waiting === stuckRowsMax) return;
+      timer = clock.setTimeout(look, stuckLookMs);
+      if (instance.isStopped || instance.waitingCommits === 0 || instance.clients < instance.k) return;
+      waiting += 1;
+      commit(instance, { kind: 'heartbeat', epoch, value: '' }).catch(() => {});
+    };
+    let timer = clock.setTimeout(look, stuckLookMs);
+    const end = () => clock.clearTimeout(timer);
+    pending.then(end, end);
   }
 
   async #within(work: Promise<void>, deadline: number, what: string): Promise<void> {
@@ -700,6 +719,7 @@ export class SimulatedMember {
       beat.pending = null;
     };
     pending.then(clear, clear);
+    this.#freeStuckCommits(instance, beat.epoch, pending);
     return pending;
   }
 
@@ -1001,6 +1021,7 @@ export class SimulatedMember {
           instance.resetReplication();
           this.#mark(volume, { ...this.#marker!, incarnation, serverUuid: used, serverId, trim: null });
           this.#rebuiltIncarnation = incarnation;
+          instance.owner = { ...instance.owner, incarnation };
           await this.#trimStep('named', signal);
         }
         this.#update({ held: null, wasWritable: false });

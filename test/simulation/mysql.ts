@@ -150,8 +150,8 @@ export class Instance {
   readonly host: string;
   readonly port: number;
   readonly data: Data;
-  /** For the checks: whose it is. */
-  readonly owner: { readonly clusterId: string; readonly ordinal: number; readonly incarnation: string };
+  /** For the checks: whose it is; a trim names it anew while it runs. */
+  owner: { readonly clusterId: string; readonly ordinal: number; readonly incarnation: string };
   readonly disk: Disk;
   isAlive = true;
   /** The process is gone. After SIGKILL on a hung disk that is later. */

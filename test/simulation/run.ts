@@ -128,6 +128,9 @@ async function main(): Promise<number> {
       onResult(result, now) {
         if (withStory && result.failure === null)
           console.log([...result.story, `seed ${result.seed} is well: ${JSON.stringify(result.facts)}`].join('\n'));
+        // A long run tells at once: it may be ended before its end.
+        if (result.failure !== null && keepsGoing)
+          process.stderr.write(`seed ${result.seed}: ${result.failure.split('\n')[0]}\n`);
         progress.look(now);
       },
     });

@@ -46,6 +46,25 @@ const scenarios: readonly Scenario[] = [
     ],
   },
   {
+    name: 'a member whose mysqld was started again acknowledges the first commit that the new primary waits for',
+    seed: 785,
+    faults: [
+      { at: 26_794, kind: 'leaveTail', ms: 1687, killAt: 'marked' },
+      { at: 26_828, kind: 'leaveTail', ms: 5589, killAt: 'cutting' },
+      { at: 26_832, kind: 'stopMysqld', target: 0, ms: 6170 },
+    ],
+  },
+  {
+    name: 'a member that was trimmed is the same writer after a restart',
+    seed: 677,
+    faults: [
+      { at: 10_163, kind: 'leaveTail', ms: 5533, killAt: 'marked' },
+      { at: 10_197, kind: 'failover', candidate: null, force: true },
+      { at: 19_054, kind: 'leaveTail', ms: 2189, killAt: 'cutting' },
+      { at: 38_065, kind: 'leaveTail', ms: 3737, killAt: 'named' },
+    ],
+  },
+  {
     name: 'a disk that goes away while it is first filled is waited for',
     seed: 544,
     faults: [{ at: 1058, kind: 'diskAway', target: 'primary', ms: 9687 }],
