@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, expect, test, vi } from 'vitest';
@@ -218,6 +218,32 @@ test('a backup is verified, taken away and removed, and the policy changed', asy
   expect(await run('backups', 'orders', '--remove', backup!.id, '--force')).toBe(0);
   expect(await run('backups', 'orders', '--force')).toBe(2);
   expect(await run('verify', 'orders', '../x')).toBe(2);
+});
+
+test('the key of the backups goes to a new file of its owner alone', async () => {
+  const world = await aWorld();
+  await aServingCluster(world);
+  const { said, run } = await aTerminal(world);
+  const dir = mkdtempSync(join(tmpdir(), 'svcli-'));
+  const output = join(dir, 'orders.key');
+  try {
+    expect(await run('backup-key', 'orders', '--output', output)).toBe(1);
+    expect(readdirSync(dir)).toEqual([]);
+    expect(await run('backup-policy', 'orders', '--encrypt', 'aes-256-gcm')).toBe(0);
+    expect(said.out).toMatch(/encryption +aes-256-gcm/);
+
+    expect(await run('backup-key', 'orders', '--output', output)).toBe(0);
+
+    const key = readFileSync(output, 'utf8');
+    expect(key).toMatch(/^[0-9a-f]{64}\n$/);
+    expect(statSync(output).mode & 0o777).toBe(0o600);
+    expect(said.out + said.err).not.toContain(key.trim());
+    expect(await run('backup-key', 'orders', '--output', output)).toBe(1);
+    expect(readFileSync(output, 'utf8')).toBe(key);
+    expect(await run('backup-key', 'orders')).toBe(2);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
 });
 
 test('rm wants the name typed, or --yes, and deletes by id', async () => {
