@@ -286,8 +286,9 @@ async function openIsolated(
     cnfPath: null,
     extraArgs: [
       ...copyArgs({ dataDir: paths.fillingDir, socketPath, logPath }),
-      // Events with the id of the server that applies them are left out: this one is nobody's.
       `--server-id=${serverId}`,
+      // Else an applier leaves out, without a word, what a server with its own id wrote.
+      '--replicate-same-server-id',
       `--innodb-buffer-pool-size=${poolMb}M`,
       '--innodb-redo-log-capacity=256M',
       // A crash begins anew: nothing has to last before the clean end.
