@@ -23,6 +23,12 @@ const ACKNOWLEDGE_TIMEOUT_MS = 10_000;
 /** A KILL that names no grace period lets mysqld end in its own time, within reason. */
 const KILL_GRACE_MS = 5 * 60_000;
 
+/**
+ * An executor without a task holds nothing, and an agent that lost its note of it between fork and checkpoint will never
+ * send one: it would run for ever. Longer than an agent takes to start again.
+ */
+const NO_TASK_MS = 2 * 60_000;
+
 export interface ExecutorDeps {
   readonly clock: Clock;
   readonly log: Logger;
@@ -94,6 +100,7 @@ export function runExecutor(
       subscribed: () => {},
       launch(task) {
         if (opening || isEnding) return;
+        deps.clock.clearTimeout(noTask);
         taskId = task.task_id.value;
         opening = openTask(task, { environment, processEnv, deps, client });
         opening.catch((error: unknown) => {
@@ -110,6 +117,8 @@ export function runExecutor(
       error: (message) => log.error({ message }, 'the agent reports an error'),
     },
   });
+  const noTask = deps.clock.setTimeout(() => endSafely('TASK_FAILED', 'no task came'), NO_TASK_MS);
+  void ended.then(() => deps.clock.clearTimeout(noTask));
   client.start();
   return { ended, shutDown: () => endSafely('TASK_FAILED', 'the executor was told to end') };
 }
