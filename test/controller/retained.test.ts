@@ -42,6 +42,16 @@ async function untilState(name: string, wanted: string) {
   });
 }
 
+/** The executors that are launched for a copy know no key before they are told. */
+async function encrypt(): Promise<void> {
+  const answer = await fetch(`${plane.apiUrl}/v1/clusters/${clusterName}/backup-policy`, {
+    method: 'PUT',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ encrypt: 'aes-256-gcm', compress: 'zstd' }),
+  });
+  expect(answer.status).toBe(200);
+}
+
 async function backUp(member: number): Promise<void> {
   const { id } = await api.backUp(clusterName, member);
   const backup = await waitFor({ what: 'the backup', timeoutMs }, async () => {
@@ -77,6 +87,7 @@ test(
     await team.query('CREATE DATABASE shop');
     await team.query('CREATE TABLE shop.things (id INT PRIMARY KEY)');
     await team.query('INSERT INTO shop.things VALUES (1)');
+    await encrypt();
     await backUp(1);
     for (let id = 2; id <= 200; id += 1) await team.query(`INSERT INTO shop.things VALUES (${id})`);
     const homes = await readHomes(api, source.id);
@@ -99,7 +110,10 @@ test(
     await plane.start();
     expect((await untilState(clusterName, 'retained')).members).toHaveLength(3);
     const copy = await api.create({ name: 'heir', ...small, from: { cluster: clusterName, at: Date.now() } });
-    await waitFor({ what: 'an executor on the retained volumes', timeoutMs }, () => findRunning(source.id).length > 0);
+    await waitFor({ what: 'executors on the retained volumes', timeoutMs }, async () => {
+      const { members } = await api.cluster(clusterName);
+      return members.every(({ taskState, phase }) => phase === 'lending' && taskState === 'TASK_STARTING');
+    });
     expect(await codeOf(api.purge(clusterName, clusterName))).toBe('COPY_OPEN');
     // Both in the middle: whoever takes it up finds what is wanted in the store.
     killProcess(findRunning(source.id)[0]!.executor);
