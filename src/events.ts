@@ -3,6 +3,7 @@ export const events = {
   'cluster.created': 'A team asked for the cluster',
   'cluster.ready': 'The cluster serves, with all members',
   'cluster.degraded': 'The cluster serves, with fewer members than asked for',
+  'tail.read': 'Somebody reads a tail: writes that only one member had',
   'cluster.changed': 'A person changed what the cluster promises or what happens by itself',
   'cluster.retaining': 'A person asked to delete the cluster and to retain its volumes',
   'cluster.retained': 'No task of the cluster is left; its volumes and reservations are kept',

@@ -29,6 +29,7 @@ import { addEventRoutes, addHealthRoutes, addOperationRoutes } from './routes/op
 import { addRecoveryWindowRoutes } from './routes/recovery-window.ts';
 import { addRestoreRoutes } from './routes/restores.ts';
 import { addRetainedRoutes } from './routes/retained.ts';
+import { addTailFileRoutes } from './routes/tail-files.ts';
 import { addTailRoutes } from './routes/tails.ts';
 import { problemView } from './schemas.ts';
 import { createStreams } from './streams.ts';
@@ -81,6 +82,7 @@ export function createApi(deps: ApiDeps): FastifyInstance {
     addRestoreRoutes(routes, deps);
     addRetainedRoutes(routes, deps);
     addTailRoutes(routes, deps);
+    addTailFileRoutes(routes, deps);
     addEventRoutes(routes, deps, streams);
     addOperationRoutes(routes, deps);
     addHealthRoutes(routes, deps);

@@ -41,6 +41,18 @@ export interface ApiDeps {
     },
     signal: AbortSignal,
   ) => Promise<BackupReader>;
+  /** Bytes of a file of a tail, from the member that keeps it. Refusals: MEMBER_NOT_READY, NOT_FOUND, … */
+  readonly readTail: (
+    tail: {
+      readonly clusterId: string;
+      readonly ordinal: number;
+      readonly id: string;
+      readonly file: string;
+      /** The first byte. */
+      readonly from: number;
+    },
+    signal: AbortSignal,
+  ) => Promise<AsyncIterable<Buffer>>;
   /** Where teams reach the proxy, for the `uri` of a cluster. */
   readonly proxyHost: string;
 }

@@ -399,6 +399,30 @@ export const tailView = z.object({
     .describe('On that host; relative to the work directory of its agent for a root disk'),
   files: z.array(z.object({ name: z.string(), bytes: z.number() })),
 });
+export const tailFileParams = operationParams.extend({ file: z.string().min(1).max(128) });
+const page = (most: number) =>
+  z
+    .string()
+    .regex(/^\d{1,12}$/, 'must be a number')
+    .transform(Number)
+    .pipe(z.int().max(most));
+export const tailTextQuery = z.strictObject({
+  offset: page(2 ** 40)
+    .optional()
+    .describe('First byte of the text; `nextOffset` of the page before'),
+  limit: page(1024 * 1024)
+    .pipe(z.int().min(1024))
+    .optional()
+    .describe('Bytes at most, 1024 to 1048576; 65536 by default'),
+});
+export const tailText = z.object({
+  id: z.string(),
+  member: z.number(),
+  text: z.string().describe('Rows as comments, in the words of mysqlbinlog; whole lines'),
+  offset: z.number(),
+  nextOffset: z.number().nullable().describe('null: this was the last page'),
+  totalBytes: z.number(),
+});
 export const tailList = z.object({ tails: z.array(tailView) });
 export const rebuildList = z.object({ rebuilds: z.array(rebuildView) });
 

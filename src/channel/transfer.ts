@@ -43,6 +43,8 @@ export const transferPaths = {
   /** As it lies there: a packed file, relative to `packed/`, or one of the small files beside the manifest. */
   stored: (backupId: string, path: string) =>
     `backups/${encodeURIComponent(backupId)}/stored?path=${encodeURIComponent(path)}`,
+  /** A file that the list of the tail names. */
+  tail: (tailId: string, name: string) => `tails/${encodeURIComponent(tailId)}/${encodeURIComponent(name)}`,
   archive: () => 'archive',
   segment: ({ serverUuid, name }: Pick<Segment, 'serverUuid' | 'name'>) => `archive/${serverUuid}/${name}`,
 } as const;

@@ -1,11 +1,9 @@
 /** Verbs for backups: make, list, remove, verify, take away; and the policy by which they are made and kept. */
-import { createWriteStream } from 'node:fs';
-import { rename, rm } from 'node:fs/promises';
-import { pipeline } from 'node:stream/promises';
 import type { z } from 'zod';
 import { type PolicyView, policyView, type progress, verificationView } from '../api/backup-schemas.ts';
 import { backupList, backupView } from '../api/schemas.ts';
-import { CliError, exitCodes, usageError } from './io.ts';
+import { exitCodes, usageError } from './io.ts';
+import { saveDownload } from './save-download.ts';
 import { bytes, clean, table, time } from './tables.ts';
 import { clusterPath, type Options, parseOrdinal, type Verb, type VerbContext, waitHelp, waitOptions } from './verb.ts';
 import { runWork } from './work.ts';
@@ -165,24 +163,7 @@ export const download: Verb = {
     const output = options.text('output');
     if (!output) throw usageError('--output is needed');
     const path = `${clusterPath(words[0])}/backups/${idOf(words[1])}/download${options.has('packed') ? '?packed=true' : ''}`;
-    const partial = `${output}.partial`;
-    let done = 0;
-    try {
-      const total = await client.download(path, async (stream) => {
-        const counted = async function* () {
-          for await (const chunk of stream) {
-            done += chunk.length;
-            yield chunk;
-          }
-        };
-        await pipeline(counted, createWriteStream(partial, { mode: 0o600 }));
-      });
-      if (total !== null && done !== total) throw new CliError(exitCodes.notReachable, 'The stream ended early.');
-      await rename(partial, output);
-    } catch (error) {
-      await rm(partial, { force: true });
-      throw error;
-    }
+    const done = await saveDownload(client, path, output);
     io.out(isJson ? `${JSON.stringify({ output, bytes: done })}\n` : `${clean(output)}: ${bytes(done)}\n`);
     return exitCodes.done;
   },

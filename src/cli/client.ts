@@ -12,7 +12,7 @@ import { processIo } from './process-io.ts';
 import { restore } from './restore.ts';
 import { set } from './set.ts';
 import { clean } from './tables.ts';
-import { tails } from './tails.ts';
+import { tail, tails } from './tails.ts';
 import { helpOf, parseVerb, type Verb } from './verb.ts';
 import { window } from './window.ts';
 import { failover, rebuild, switchover } from './work.ts';
@@ -35,6 +35,7 @@ const verbs: readonly Verb[] = [
   window,
   rebuild,
   tails,
+  tail,
   set,
   rm,
   del,

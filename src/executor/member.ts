@@ -94,6 +94,10 @@ export async function openMember(deps: MemberDeps): Promise<Member> {
     ...deps,
     keys: context.backupKeys,
     findVolume: () => (context.refusal || !context.backupMarker ? null : (context.volumes?.backup ?? null)),
+    findTailVolumes: () => {
+      const { data, backup } = (!context.refusal && context.volumes) || {};
+      return [backup, data].flatMap((volume) => volume ?? []);
+    },
   });
   return {
     transfer: { serve, findShare: context.shares.find },

@@ -1,7 +1,7 @@
 /**
- * The donor's end of a transfer: backups and archive of this member's backup volume, read-only, for whoever has a token
+ * The donor's end of a transfer: backups and archive of this member's backup volume, and its tails, for whoever has a token
  * that the scheduler shared. Rules:
- * - Nothing is read but sealed backups and the archive: ids and names by pattern, paths resolved, links refused.
+ * - Nothing is read but sealed backups, the archive and tails: ids and names by pattern, paths resolved, links refused.
  * - Bytes are sent from an offset (`Range: bytes=N-`), throttled here, with one piece in memory.
  * - The recipient checks what it gets: this end adds no checksum of its own.
  */
@@ -20,6 +20,7 @@ import { dataOf, findManifest, names, placeOf } from './manifest.ts';
 import { type OpenBackup, openBackup, readFilesText } from './open-backup.ts';
 import { type Packed, packedOf, placeOfPacked, unpack } from './packing.ts';
 import type { Share } from './shares.ts';
+import { readTails } from './tails.ts';
 import type { Throttle } from './throttle.ts';
 import type { Volume } from './volumes.ts';
 
@@ -41,6 +42,8 @@ export function createTransferServer(deps: {
   readonly keys: BackupKeys;
   /** Null while there is none, or it is not ours. */
   findVolume(): Volume | null;
+  /** Where tails may lie; none while they are not ours. */
+  findTailVolumes(): readonly Volume[];
 }): TransferServer {
   const { clock, log } = deps;
   let running = 0;
@@ -52,9 +55,14 @@ export function createTransferServer(deps: {
       running += 1;
       try {
         if (running > TRANSFERS_MAX) throw new Refusal('BUSY', `${TRANSFERS_MAX} transfers run`);
+        const asked = parse(request);
+        if (asked.kind === 'tail') {
+          await using file = await openBelow(await placeOfTail(deps.findTailVolumes(), asked));
+          const { throttle } = share;
+          return await sendFile({ file, from: readFrom(request), response, throttle, clock, ended: ended.signal });
+        }
         const volume = deps.findVolume();
         if (!volume) throw new Refusal('NO_BACKUP_VOLUME', 'this member has no backup volume');
-        const asked = parse(request);
         if (asked.kind === 'archive') {
           const segments = await listSegments(volume, ended.signal);
           sendJson(response, 200, { version: 1, segments });
@@ -80,6 +88,7 @@ export function createTransferServer(deps: {
 type Asked =
   | { readonly kind: 'archive' }
   | { readonly kind: 'segment'; readonly serverUuid: string; readonly name: string }
+  | { readonly kind: 'tail'; readonly tailId: string; readonly name: string }
   | { readonly kind: 'manifest'; readonly backupId: string }
   | { readonly kind: 'files'; readonly backupId: string }
   | { readonly kind: 'data' | 'stored'; readonly backupId: string; readonly path: string };
@@ -94,6 +103,8 @@ function parse({ method, url }: IncomingMessage): Asked {
   if (kind === 'archive' && segmentUuid.test(first) && segmentName.test(second)) {
     return { kind: 'segment', serverUuid: first, name: second };
   }
+  if (kind === 'tails' && tailName.test(first) && tailName.test(second))
+    return { kind: 'tail', tailId: first, name: second };
   if (kind !== 'backups') throw unknown();
   if (second === 'manifest.json') return { kind: 'manifest', backupId: first };
   if (second === 'files.json') return { kind: 'files', backupId: first };
@@ -110,6 +121,23 @@ function decode(part: string): string {
   }
 }
 
+/** A single name; that it is in a manifest is what counts. */
+const tailName = /^[0-9A-Za-z][0-9A-Za-z._-]{0,127}$/;
+
+/** Only what the manifest of a whole tail names. */
+async function placeOfTail(
+  volumes: readonly Volume[],
+  { tailId, name }: Extract<Asked, { kind: 'tail' }>,
+): Promise<Below> {
+  for (const volume of volumes) {
+    const found = (await readTails(volume)).find(({ id }) => id === tailId);
+    if (!found?.files.some((file) => file.name === name)) continue;
+    const root = join(volume.path, 'tails', tailId);
+    return { root, path: join(root, name) };
+  }
+  throw unknown();
+}
+
 const unknown = () => new Refusal('NOT_FOUND', 'there is no such path');
 
 interface Below {
@@ -124,7 +152,7 @@ const storedNames = new Set<string>([names.mac, names.sealedFiles]);
 
 async function placeOfFile(
   volume: Volume,
-  asked: Exclude<Asked, { kind: 'archive' }>,
+  asked: Exclude<Asked, { kind: 'archive' | 'tail' }>,
   keys: BackupKeys,
 ): Promise<Below | { readonly text: string }> {
   if (asked.kind === 'segment') {

@@ -19,6 +19,7 @@ import { createConditionTimes } from './condition-times.ts';
 import { createLiveView } from './live-view.ts';
 import { newId, newToken, random } from './random.ts';
 import { createClusterSecrets, createMemberSecrets } from './secrets.ts';
+import { readTail } from './tail-reader.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 export const sqlDir = join(root, 'sql');
@@ -109,6 +110,7 @@ export async function startScheduler(
     createSecrets: (cluster) => createClusterSecrets(cluster, clock.now()),
     auth: settings.api.auth,
     readBackup: (backup, signal) => openBackupReader(controller, clock, backup, signal),
+    readTail: (tail, signal) => readTail(controller, clock, tail, signal),
     proxyHost: settings.proxyHost ?? '127.0.0.1',
   });
   const apiUrl = await api.listen({ host: settings.api.address, port: settings.api.port });

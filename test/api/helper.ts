@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
 import { createApi } from '../../src/api/api.ts';
@@ -65,6 +66,12 @@ export interface World {
 
 const content = { ibdata1: 'system', [`shop/${'long-'.repeat(40)}name.ibd`]: 'x'.repeat(5000), empty: '' };
 
+/** Files of every tail. */
+export const fakeTail: Readonly<Record<string, Buffer>> = {
+  'tail.binlog': Buffer.from([0xfe, 0x62, 0x69, 0x6e, 0, 1, 2]),
+  'tail.sql': Buffer.from(Array.from({ length: 300 }, (_, at) => `### row ${at} é\n`).join('')),
+};
+
 /** What every download answers: one name that fits no plain tar header, and one empty file. */
 export const fakeBackup: BackupReader = {
   texts: [{ path: 'manifest.json', text: Buffer.from(JSON.stringify({ version: 1, id: 'fake' })) }],
@@ -98,6 +105,7 @@ export async function aWorld(auth: Auth = { kind: 'none' }): Promise<World> {
     proxyHost: '127.0.0.1',
     wake: (clusterId) => woken.push(clusterId),
     readBackup: async () => fakeBackup,
+    readTail: async ({ file, from }) => Readable.from([(fakeTail[file] ?? Buffer.alloc(0)).subarray(from)]),
     log: pino({ level: 'info' }, { write: (line: string) => log.push(line) }),
     createSecrets: async ({ teamUser }) => ({
       team: { user: teamUser, password: 'team-secret' },

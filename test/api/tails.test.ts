@@ -1,8 +1,14 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
+import type { z } from 'zod';
 import type { LiveTail } from '../../src/api/live.ts';
+import type { tailText } from '../../src/api/schemas.ts';
 import { runClientVerb } from '../../src/cli/client.ts';
 import { realClock } from '../../src/clock.ts';
-import { aServingCluster, aWorld, closeWorlds, portOf } from './helper.ts';
+import { listEvents } from '../../src/store/events.ts';
+import { aServingCluster, aWorld, closeWorlds, fakeTail, portOf } from './helper.ts';
 
 afterEach(closeWorlds);
 
@@ -79,4 +85,74 @@ test('the verb lists them, with their files', async () => {
   said = '';
   expect(await runClientVerb(['tails', 'orders'], io)).toBe(0);
   expect(said).toContain('Nothing is kept');
+});
+
+const files = Object.entries(fakeTail).map(([name, content]) => ({ name, bytes: content.length }));
+
+test('a file of a tail is given as it is, and that is told', async () => {
+  const { world, give } = await aWorldWithTails();
+  give(1, [tail('a', 1, { files })]);
+
+  const answer = await world.app.inject('/v1/clusters/orders/tails/a/files/tail.binlog');
+
+  expect(answer.rawPayload).toEqual(fakeTail['tail.binlog']);
+  expect(answer.headers['content-length']).toBe('7');
+  expect(await listEvents(world.store)).toContainEqual(
+    expect.objectContaining({
+      kind: 'tail.read',
+      ordinal: 1,
+      message: expect.stringContaining('tail.binlog of tail a'),
+    }),
+  );
+  for (const path of ['a/files/other', 'b/files/tail.sql', 'a/files/..%2Fmanifest.json', 'b/text'])
+    expect((await world.app.inject(`/v1/clusters/orders/tails/${path}`)).json().code).toBe('NOT_FOUND');
+});
+
+test('its text comes in pages of whole lines', async () => {
+  const { world, give } = await aWorldWithTails();
+  give(1, [tail('a', 1, { files })]);
+  let text = '';
+  let pages = 0;
+  for (let offset: number | null = 0; offset !== null; pages += 1) {
+    const page: z.output<typeof tailText> = (
+      await world.app.inject(`/v1/clusters/orders/tails/a/text?limit=1024&offset=${offset}`)
+    ).json();
+    expect(page).toMatchObject({ id: 'a', member: 1, offset, totalBytes: fakeTail['tail.sql']!.length });
+    expect(page.text.endsWith('\n')).toBe(true);
+    text += page.text;
+    offset = page.nextOffset;
+  }
+
+  expect(text).toBe(fakeTail['tail.sql']!.toString());
+  expect(pages).toBeGreaterThan(3);
+  expect((await world.app.inject('/v1/clusters/orders/tails/a/text?offset=999999')).json()).toMatchObject({
+    ...{ text: '', nextOffset: null },
+  });
+  for (const query of ['limit=1', 'limit=99999999', 'offset=-1', 'offset=x'])
+    expect((await world.app.inject(`/v1/clusters/orders/tails/a/text?${query}`)).statusCode).toBe(400);
+});
+
+test('the verb shows the text, or takes the files away', async () => {
+  const { world, give } = await aWorldWithTails();
+  give(2, [tail('a', 0, { files })]);
+  await world.app.listen({ port: 0, host: '127.0.0.1' });
+  const output = mkdtempSync(join(tmpdir(), 'svt-'));
+  let said = '';
+  const io = {
+    ...{ err: () => {}, env: { SELVEDGE_API: `http://127.0.0.1:${portOf(world.app)}` } },
+    ...{ clock: realClock, ask: async () => null },
+    out: (text: string) => {
+      said += text;
+    },
+  };
+  try {
+    expect(await runClientVerb(['tail', 'orders', 'a'], io)).toBe(0);
+    expect(said).toBe(fakeTail['tail.sql']!.toString());
+
+    expect(await runClientVerb(['tail', 'orders', 'a', '--output', output], io)).toBe(0);
+    for (const [name, content] of Object.entries(fakeTail)) expect(readFileSync(join(output, name))).toEqual(content);
+    expect(await runClientVerb(['tail', 'orders', 'none'], io)).toBe(1);
+  } finally {
+    rmSync(output, { recursive: true, force: true });
+  }
 });

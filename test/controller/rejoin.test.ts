@@ -1,7 +1,7 @@
 /** The whole way on real MySQL: a primary that dies, or hangs, with writes that nobody acknowledged, and comes back. */
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { tailList } from '../../src/api/schemas.ts';
+import { tailList, tailText } from '../../src/api/schemas.ts';
 import { realClock } from '../../src/clock.ts';
 import { connect, type Session } from '../../src/mysql/connection.ts';
 import { type Api, type ClusterAnswer, createApiClient } from '../demo/api-client.ts';
@@ -132,6 +132,8 @@ test('mysqld killed with a tail: trimmed, nothing copied, equal again', async ()
     const tails = await readTails();
     if (tails.length === 0) continue;
     expect(tails).toMatchObject([{ member: old }]);
+    const answer = await fetch(`${plane.apiUrl}/v1/clusters/${clusterName}/tails/${tails[0]!.id}/text`);
+    expect(tailText.parse(await answer.json()).text).toContain('nobody acknowledged');
     return;
   }
   expect.fail(`no tail in ${roundsMax} rounds`);

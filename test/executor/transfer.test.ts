@@ -65,7 +65,13 @@ beforeEach(async () => {
     },
     onStatus: () => () => {},
     transfer: {
-      ...createTransferServer({ clock: realClock, log, keys, findVolume: () => volume }),
+      ...createTransferServer({
+        clock: realClock,
+        log,
+        keys,
+        findVolume: () => volume,
+        findTailVolumes: () => [volume],
+      }),
       findShare: shares.find,
     },
   });
@@ -336,4 +342,27 @@ test('a donor that is gone for good is given up in the end, one that is busy is 
     code: 'TRANSFER_BROKEN',
   });
   expect(now).toBeGreaterThan(120_000);
+});
+
+test('a file of a tail that its manifest names, from an offset; nothing beside it', async () => {
+  const id = '6f9619ff-8b86-4011-b42d-00c04fc964ff';
+  const directory = join(volume.path, 'tails', id);
+  mkdirSync(directory, { recursive: true });
+  const content = Buffer.from('a binary log');
+  writeFileSync(join(directory, 'tail.binlog'), content);
+  writeFileSync(join(directory, 'secret'), 'not in the manifest');
+  symlinkSync('/etc/hostname', join(directory, 'link.sql'));
+  const about = { version: 1, id, installation: 'i', cluster: 'c', clusterName: 'n', ordinal: 0, incarnation: id };
+  const log = { serverUuid: id, epoch: 1, gtidSet: '', transactions: 1, binaryLog: 'binlog.1', position: 4, bytes: 12 };
+  const files = ['tail.binlog', 'link.sql'].map((name) => ({ name, bytes: 12, sha256: '' }));
+  const manifest = { ...about, ...log, at: 1, isTextWhole: true, files };
+  writeFileSync(join(directory, 'manifest.json'), JSON.stringify(manifest));
+  const client = createClient();
+
+  expect(await readAll(client, transferPaths.tail(id, 'tail.binlog'))).toBe(content.toString());
+  const rest = await client.open(transferPaths.tail(id, 'tail.binlog'), 2, signal);
+  for await (const chunk of rest) expect(chunk).toEqual(content.subarray(2));
+  for (const name of ['secret', 'manifest.json', 'link.sql', '../secret', '.'])
+    await expect(readAll(client, transferPaths.tail(id, name))).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  await expect(readAll(client, transferPaths.tail('..', 'tail.binlog'))).rejects.toMatchObject({ code: 'NOT_FOUND' });
 });
