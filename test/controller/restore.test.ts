@@ -1,8 +1,8 @@
 /** A cluster led back in place on real MySQL: to a second before a mistake, whatever dies meanwhile, and back again. */
-import { rm } from 'node:fs/promises';
+import { rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { realClock } from '../../src/clock.ts';
+import { delay, realClock } from '../../src/clock.ts';
 import { connect, type Session } from '../../src/mysql/connection.ts';
 import { type Api, createApiClient } from '../demo/api-client.ts';
 import { type ControlPlane, createControlPlane } from '../demo/control-plane.ts';
@@ -82,6 +82,26 @@ async function expectEverywhere(ids: readonly number[], table = 'shop.things'): 
   }
 }
 
+/** Writes on this very session, again and again, whatever it is answered. */
+function keepWriting(session: Session) {
+  const acknowledgedAt: number[] = [];
+  const stopping = new AbortController();
+  const writing = (async () => {
+    for (let id = 1; !stopping.signal.aborted; id += 1) {
+      const isDone = await session.query('INSERT INTO late.written VALUES (?)', [id]).catch(() => null);
+      if (isDone) acknowledgedAt.push(Date.now());
+      await delay(realClock, 10);
+    }
+  })();
+  return {
+    acknowledgedAt,
+    async stop() {
+      stopping.abort();
+      await writing;
+    },
+  };
+}
+
 test(
   'a dropped table is back on all members, the old history is left, and writes go on',
   async () => {
@@ -109,6 +129,13 @@ test(
     expect(plan.lost).not.toBe('');
     expect(plan.archives.length).toBeGreaterThan(0);
 
+    await team.query('CREATE DATABASE late');
+    await team.query('CREATE TABLE late.written (id INT PRIMARY KEY)');
+    const open = await openPrimary();
+    await open.query('BEGIN');
+    await open.query('INSERT INTO late.written VALUES (0)');
+    const late = keepWriting(await openPrimary());
+
     const { id } = await api.restore(clusterName, { at, confirm: clusterName });
     await expect(api.restore(clusterName, { at, confirm: clusterName })).rejects.toMatchObject({
       code: 'OPERATION_OPEN',
@@ -117,6 +144,12 @@ test(
 
     console.log(JSON.stringify(done, null, 1));
     expect(done).toMatchObject({ state: 'done', member: 1, fromEpoch: before.epoch });
+    await late.stop();
+    // Nobody who was connected to the old primary was told of a commit after the fence.
+    const fencedAt = done.steps.find(({ name }) => name === 'fenced')!.at;
+    expect(late.acknowledgedAt.length).toBeGreaterThan(0);
+    expect(late.acknowledgedAt.filter((acknowledged) => acknowledged > fencedAt)).toEqual([]);
+    await expect(open.query('COMMIT')).rejects.toThrow();
     expect(done.lost).not.toBe('');
     expect(done.safetyBackup).not.toBeNull();
     const after = await waitReady(api, undefined, timeoutMs);
@@ -193,6 +226,40 @@ test(
     expect(rebuilds.filter(({ startedAt }) => startedAt > refused.startedAt)).toEqual([]);
     const events = await api.events(200);
     expect(events.filter(({ kind }) => kind === 'cluster.durability')).toEqual([]);
+  },
+  timeoutMs,
+);
+
+test(
+  'without its safety backup it is refused and writes go on, unless a person said to go on',
+  async () => {
+    const before = await waitReady(api, undefined, timeoutMs);
+    await (await openPrimary()).query('CREATE DATABASE safe');
+    await (await openPrimary()).query('CREATE TABLE safe.things (id INT PRIMARY KEY)');
+    const holder = [0, 1, 2].find((ordinal) => ordinal !== before.primary)!;
+    const backup = await backUp(holder);
+    await (await openPrimary()).query('INSERT INTO safe.things VALUES (1)');
+    const homes = await readHomes(api, cluster.id);
+    const backups = join(homes.find(({ ordinal }) => ordinal === before.primary)!.backupDir!, 'backups');
+    // No backup can be made where a file is in the way.
+    await rename(backups, `${backups}.away`);
+    await writeFile(backups, '');
+
+    const refused = await waitRestored((await api.restore(clusterName, { backup, confirm: clusterName })).id);
+
+    expect(refused).toMatchObject({ state: 'refused', code: 'SAFETY_BACKUP_FAILED', safetyBackup: null });
+    expect(refused.steps.map(({ name }) => name)).not.toContain('fenced');
+    const after = await waitReady(api, undefined, timeoutMs);
+    expect(after).toMatchObject({ epoch: before.epoch, primary: before.primary });
+    await (await openPrimary()).query('INSERT INTO safe.things VALUES (2)');
+
+    const wanted = { backup, confirm: clusterName, withoutSafetyBackup: true };
+    const done = await waitRestored((await api.restore(clusterName, wanted)).id);
+
+    expect(done).toMatchObject({ state: 'done', safetyBackup: null });
+    expect(done.steps.map(({ name }) => name)).toContain('there is no safety backup');
+    await waitReady(api, undefined, timeoutMs);
+    await expectEverywhere([], 'safe.things');
   },
   timeoutMs,
 );
