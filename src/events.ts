@@ -29,6 +29,7 @@ export const events = {
   'backup.removing': 'A backup is to be removed',
   'backup.removed': 'A backup was removed',
   'backup.key': 'A person took the key of the encrypted backups away',
+  'backup.replacing': 'A person said that a backup volume is gone for good: another one is made',
   'backup.volume': 'A backup volume was lost, and an empty one is taken in its place',
   'archive.refilled': "A gap in a member's archive of binary logs was filled from another member's",
   'rebuild.started': "A member's data volume is filled anew",

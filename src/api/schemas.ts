@@ -120,6 +120,19 @@ export const backupBody = z.strictObject({
   member: ordinal.optional().describe('Ordinal; a running replica with the least lag by default'),
 });
 
+export const replacementBody = z.strictObject({
+  volume: z.literal('backup').describe('Which volume is gone for good'),
+  reason: reason.optional(),
+});
+
+export const replacementView = z.object({
+  cluster: z.string(),
+  member: z.number(),
+  volume: z.literal('backup'),
+  requestedBy: z.string(),
+  at: z.number(),
+});
+
 export const rebuildBody = z.strictObject({
   reason: reason.optional(),
   force: z

@@ -15,7 +15,7 @@ import { clean } from './tables.ts';
 import { tail, tails } from './tails.ts';
 import { helpOf, parseVerb, type Verb } from './verb.ts';
 import { window } from './window.ts';
-import { failover, rebuild, switchover } from './work.ts';
+import { failover, rebuild, replaceVolume, switchover } from './work.ts';
 
 const verbs: readonly Verb[] = [
   create,
@@ -34,6 +34,7 @@ const verbs: readonly Verb[] = [
   download,
   window,
   rebuild,
+  replaceVolume,
   tails,
   tail,
   set,

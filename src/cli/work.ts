@@ -1,6 +1,6 @@
 /** Verbs that ask for work on a cluster and may wait for it. */
 import type { z } from 'zod';
-import { failoverView, planView, rebuildView } from '../api/schemas.ts';
+import { failoverView, planView, rebuildView, replacementView } from '../api/schemas.ts';
 import { exitCodes, usageError } from './io.ts';
 import { failoverText, planText } from './show.ts';
 import { table } from './tables.ts';
@@ -96,6 +96,28 @@ async function showPlan({ client, io, isJson }: VerbContext, path: string, body:
   io.out(isJson ? `${JSON.stringify(plan)}\n` : planText(plan));
   return plan.refusal === null ? exitCodes.done : exitCodes.refused;
 }
+
+export const replaceVolume: Verb = {
+  name: 'replace-volume',
+  summary: "Say that a replica's backup volume is gone for good: another one is made on its agent and filled.",
+  usage: 'NAME ORDINAL [options]',
+  wordCount: 2,
+  options: { volume: { type: 'string' }, reason: { type: 'string' } },
+  help: {
+    '--volume backup': 'which one; a data volume is filled anew by rebuild',
+    '--reason TEXT': 'why, for those who read it later',
+  },
+  examples: ['selvedge replace-volume orders 2 --volume backup --reason "the disk is broken"'],
+  run: async ({ words, options, client, io, isJson }) => {
+    const path = `${clusterPath(words[0])}/members/${parseOrdinal(words[1])}/replace-volume`;
+    const reason = options.text('reason');
+    const body = { volume: options.text('volume') ?? 'backup', ...(reason === undefined ? {} : { reason }) };
+    const view = await client.request({ method: 'POST', path, body, schema: replacementView });
+    const text = `member ${view.member} is launched anew with another backup volume: selvedge status ${view.cluster}\n`;
+    io.out(isJson ? `${JSON.stringify(view)}\n` : text);
+    return exitCodes.done;
+  },
+};
 
 export const rebuild: Verb = {
   name: 'rebuild',

@@ -16,6 +16,8 @@ export interface VolumeFound {
 export interface VolumeKnown {
   readonly place?: string;
   readonly isOwnDevice?: boolean;
+  /** Mesos made it for this launch. */
+  readonly isNew?: boolean;
 }
 
 export interface VolumeVerdict {
@@ -31,6 +33,7 @@ export function judgeVolume(name: 'data' | 'backup', found: VolumeFound, known: 
     const message = `the ${name} volume has no marker of this member and is not empty: it is not touched`;
     return { kind: 'foreign', message };
   }
+  if (known.isNew) return { kind: 'take', message: `a new ${name} volume was made` };
   if (found.place === known.place) return { kind: 'take', message: `the ${name} volume was emptied` };
   if (found.isOwnDevice) return { kind: 'take', message: `another, empty disk is the ${name} volume` };
   const why = known.isOwnDevice

@@ -127,6 +127,29 @@ function takePorts(ranges: readonly PortRange[]): { taken: [number, number, numb
   return { taken: [mysql, control, health], stage: pass('ports', reason) };
 }
 
+/**
+ * Another backup volume for a member that keeps its data volume. The disk of the one before may be why it is lost: it
+ * is taken, with the room that the old volume frees on it, only where no other one is large enough.
+ */
+export function placeBackup(input: {
+  readonly wanted: VolumeSpec;
+  readonly data: PlacedVolume;
+  readonly old: PlacedVolume;
+  /** The old volume is on offer: what it holds becomes free. */
+  readonly isOldOffered: boolean;
+  readonly disks: readonly OfferedDisk[];
+  readonly persistenceId: string;
+}): { readonly volume: PlacedVolume | null; readonly stage: Stage } {
+  const { wanted, data, old, persistenceId } = input;
+  const disks = input.disks.filter((disk) => data.type === 'root' || !isSameDisk(disk, data));
+  const others = disks.filter((disk) => !isSameDisk(disk, old));
+  const other = takeVolume('backup', wanted, others, persistenceId);
+  if (other.volume) return other;
+  const same = disks.find((disk) => isSameDisk(disk, old));
+  const sizeMb = (toThousandths(same?.sizeMb ?? 0) + (input.isOldOffered ? toThousandths(old.sizeMb) : 0)) / 1000;
+  return takeVolume('backup', wanted, [...others, { type: old.type, path: old.path, sizeMb }], persistenceId);
+}
+
 interface TakenVolume {
   readonly volume: PlacedVolume | null;
   /** What is left for the next volume. */

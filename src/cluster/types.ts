@@ -94,6 +94,10 @@ export interface Bundle {
     | (PlacedVolume & {
         /** The volume before was lost: when another one was to be taken, UTC ms. A full backup is due since then. */
         readonly takenAt?: number;
+        /** A person said that the volume is gone for good: the member is launched anew with another one. */
+        readonly replacing?: { readonly at: number; readonly requestedBy: string };
+        /** Asked of Mesos in place of that one, and not taken yet. */
+        readonly isNew?: boolean;
       })
     | null;
 }

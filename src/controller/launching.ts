@@ -151,7 +151,7 @@ export function releaseWant(context: Context, bundle: BundleRow): Want {
         const resources = findReserved(agent.offers, bundle.id);
         if (resources.length === 0) continue;
         const isPartEnough = bundle.state === 'released' || bundle.releaseReason === partOnly;
-        if (!isPartEnough && !coversReservation(resources, bundle.resources as Resource[])) continue;
+        if (!isPartEnough && !coversReservation(resources, expectedOf(bundle))) continue;
         context.log.info({ reservation: bundle.id, agentId: agent.agentId }, 'gives a bundle back');
         return {
           offerIds: offersHolding(agent, bundle.id),
@@ -163,9 +163,16 @@ export function releaseWant(context: Context, bundle: BundleRow): Want {
   };
 }
 
+/** A backup volume that is being replaced is gone for good, or may not have been made yet. */
+function expectedOf({ bundle, resources }: BundleRow): Resource[] {
+  const { replacing, persistenceId } = bundle.backup ?? {};
+  const all = resources as Resource[];
+  return replacing ? all.filter(({ disk }) => disk?.persistence?.id !== persistenceId) : all;
+}
+
 export const releaseKey = (bundleId: string) => `release ${bundleId}`;
 
-async function prepareLaunch(
+export async function prepareLaunch(
   context: Context,
   input: { cluster: ClusterRow; member: MemberRow; bundle: BundleRow; resources: readonly Resource[] },
 ) {
@@ -213,7 +220,7 @@ function volumePlan(containerPath: string, volume: BundleRow['bundle']['data']):
   return { containerPath, persistenceId: volume.persistenceId, diskType: volume.type, sizeMb: volume.sizeMb };
 }
 
-function reservationOf({ identity }: Context, cluster: string, ordinal: number, reservation: string) {
+export function reservationOf({ identity }: Context, cluster: string, ordinal: number, reservation: string) {
   return {
     role: identity.role,
     principal: identity.principal,

@@ -7,7 +7,7 @@ import { judgeVolume, type VolumeKnown, type VolumeVerdict } from '../cluster/lo
 import { noteVolume, openBackupVolume } from '../store/bundles.ts';
 import { isAutomationOn } from './automation.ts';
 import { type Context, emit } from './context.ts';
-import type { ClusterView, MemberView } from './gather.ts';
+import { type ClusterView, isHeld, isInPlace, isRunning, type MemberView } from './gather.ts';
 
 const takeTimeoutMs = 15_000;
 
@@ -33,7 +33,7 @@ export async function rememberVolumes(context: Context, { bundle, status, member
     const known: VolumeKnown | null = bundle.bundle[name];
     if (!found?.isMarked || !known) continue;
     const { place, isOwnDevice } = found;
-    if (known.place === place && known.isOwnDevice === isOwnDevice) continue;
+    if (known.place === place && known.isOwnDevice === isOwnDevice && !known.isNew) continue;
     await noteVolume(context.store, context.leader, bundle.id, name, { place, isOwnDevice });
   }
 }
@@ -47,8 +47,9 @@ export async function takeBackup(
 ): Promise<boolean> {
   const verdict = judgeBackup(self);
   const { bundle, launch, status } = self;
-  if (verdict?.kind !== 'take' || !bundle || !launch || !isAutomationOn(view.cluster, context.clock.now()))
-    return false;
+  if (verdict?.kind !== 'take' || !bundle || !launch) return false;
+  // A person has asked for the new one.
+  if (!bundle.bundle.backup?.isNew && !isAutomationOn(view.cluster, context.clock.now())) return false;
   const { place, isOwnDevice } = status!.volumesFound!.backup!;
   const isNews = await openBackupVolume(context.store, context.leader, bundle.id, { place, isOwnDevice });
   const { ordinal } = self;
@@ -61,9 +62,31 @@ export async function takeBackup(
   return true;
 }
 
+/** The backup volume is to be replaced and its task has the old one: it is ended while all others are in their place. */
+export function mustEndForReplacement(view: ClusterView, self: MemberView): boolean {
+  const { replacing, isNew } = self.bundle?.bundle.backup ?? {};
+  if (!replacing || isNew || !self.isLive) return false;
+  if (view.failover || view.cluster.primary === self.ordinal || isHeld(view)) return false;
+  const others = view.members.filter(({ ordinal }) => ordinal !== self.ordinal);
+  return !isRunning(self) || others.every((member) => member.isConnected && isInPlace(view, member));
+}
+
+function describeReplacement(view: ClusterView, { bundle, isLive, ordinal }: MemberView): string | null {
+  const { replacing, isNew } = bundle?.bundle.backup ?? {};
+  const wanted = view.cluster.spec.volumes.backup;
+  if (!replacing || !bundle || !wanted) return null;
+  const what = 'its backup volume is being replaced';
+  if (isNew && isLive) return `${what}: the new one is taken and filled`;
+  if (view.cluster.primary === ordinal) return `${what}: it is the primary, hand over first with a switchover`;
+  if (isLive) return `${what}: its task ends when all others are in their place`;
+  return `${what}: waits for ${wanted.sizeMb} MB on a ${wanted.type} disk of ${bundle.hostname} beside that of the data`;
+}
+
 /** What a person should know of a lost volume, and what is waited for; null: nothing is lost. */
 export function describeLoss(view: ClusterView, self: MemberView, now: number): string | null {
   const data = judgeData(self);
+  const replacing = data ? null : describeReplacement(view, self);
+  if (replacing) return replacing;
   const verdict = data ?? judgeBackup(self);
   if (!verdict) return null;
   const { ordinal } = self;
@@ -73,7 +96,9 @@ export function describeLoss(view: ClusterView, self: MemberView, now: number): 
     const hope = view.members.length === 1 ? 'make another cluster from its backups' : 'the failover rules decide';
     return `${data.message}, and no other member is the primary: ${hope}, or mount its disk`;
   }
-  const remedy = data ? `ask for a rebuild of member ${ordinal}` : 'mark the new one by hand (docs/operations.md)';
+  const remedy = data
+    ? `ask for a rebuild of member ${ordinal}`
+    : `have another one made: selvedge replace-volume ${view.cluster.name} ${ordinal}`;
   if (verdict.kind === 'ask') return `${verdict.message}; mount it, or, when it is gone, ${remedy}`;
   if (isAutomationOn(view.cluster, now)) return `${verdict.message}: it is ${data ? 'filled anew' : 'taken anew'}`;
   const would = data ? 'filled anew' : 'taken, and filled by a full backup';

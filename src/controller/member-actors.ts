@@ -20,8 +20,16 @@ import { type ClusterView, gatherMember, isHeld, isInPlace, isRunning, type Memb
 import { joinCluster } from './joining.ts';
 import { newPlacementWant, partOnly, relaunchWant, releaseWant } from './launching.ts';
 import { isLending, isRetired, lend, park } from './lending.ts';
-import { describeLoss, judgeBackup, judgeData, rememberVolumes, takeBackup } from './lost-volumes.ts';
+import {
+  describeLoss,
+  judgeBackup,
+  judgeData,
+  mustEndForReplacement,
+  rememberVolumes,
+  takeBackup,
+} from './lost-volumes.ts';
 import { openRebuildFor } from './rebuild-actors.ts';
+import { replaceWant } from './replacing.ts';
 import { isLeftBehind, isUndecided, requireTrimAllowed } from './trimming.ts';
 import { ackFlushFor } from './voter-actor.ts';
 import { lookUntil } from './wakes.ts';
@@ -95,6 +103,7 @@ async function readFacts(context: Context, { input }: Run<MemberFacts>): Promise
     hasLiveTask: self.isLive,
     hasBundle: self.bundle !== null && self.bundle.state !== 'released',
     isInstanceRunning: isRunning(self),
+    mustEnd: mustEndForReplacement(view, self),
     isParked: isRetired(view) && !isLending(view, self),
     isLending: isLending(view, self),
     retryAt: retryAt !== null && retryAt > context.clock.now() ? retryAt : null,
@@ -115,6 +124,9 @@ async function place(context: Context, { input, signal }: Run<void>): Promise<vo
     await lookUntil(context, clusterId, signal, async () => {
       const { view, self } = await gatherMember(context, clusterId, ordinal);
       if (self.isLive) return true;
+      const isReplacing = self.bundle?.bundle.backup?.replacing !== undefined;
+      // Whoever waits for the old volume waits for nothing.
+      if (isReplacing) for (const key of keys) if (key.startsWith('relaunch ')) context.market.drop(key);
       if (view.cluster.desired === 'retained' && !isLending(view, self)) return true;
       if (!self.bundle || self.bundle.state === 'releasing' || self.bundle.state === 'released') {
         if (self.bundle) await setMemberBundle(context.store, context.leader, { clusterId, ordinal, bundleId: null });
@@ -123,7 +135,7 @@ async function place(context: Context, { input, signal }: Run<void>): Promise<vo
       }
       // The launch on an intended bundle failed: its reservation may have succeeded whole, in part, or not at all.
       if (self.bundle.state === 'intended' && (await giveUpAttempt(context, self, since))) return undefined;
-      want(relaunchWant(context, self.bundle));
+      want(isReplacing ? replaceWant(context, self.bundle) : relaunchWant(context, self.bundle));
       return undefined;
     });
   } finally {
@@ -155,6 +167,7 @@ async function startInstance(context: Context, { input, signal }: Run<void>): Pr
   await lookUntil(context, clusterId, signal, async () => {
     const { view, self } = await gatherMember(context, clusterId, ordinal);
     if (!self.isLive) throw new Error(`the task ended: ${self.launch?.taskState} ${self.launch?.taskMessage ?? ''}`);
+    if (mustEndForReplacement(view, self)) return true;
     if (!self.isConnected || !self.status) return undefined;
     const { instance, reason } = self.status;
     if (instance === 'running') {
@@ -314,7 +327,7 @@ async function serve(context: Context, { input, signal }: Run<void>): Promise<vo
     const { view, self } = await gatherMember(context, clusterId, ordinal);
     if (self.member.failures > 0)
       await setMemberFailure(context.store, context.leader, { clusterId, ordinal, failures: 0, retryAt: null });
-    if (!self.isLive) return true;
+    if (!self.isLive || mustEndForReplacement(view, self)) return true;
     if (!self.isConnected || !self.status) return undefined;
     if (!isRunning(self)) return true;
     if (isHeld(view)) return undefined;

@@ -20,6 +20,8 @@ export interface MemberFacts {
   readonly hasLiveTask: boolean;
   /** Resources are, or may be, reserved for the member. */
   readonly hasBundle: boolean;
+  /** Its task has to end, so that it is launched anew with another backup volume. */
+  readonly mustEnd: boolean;
   /** The executor says that mysqld runs. */
   readonly isInstanceRunning: boolean;
   /** Its cluster has ended and its volumes are kept: nothing is to run. */
@@ -70,7 +72,8 @@ export const memberMachine = setup({
   },
   guards: {
     isWaiting: ({ context }) => context.facts?.desired === 'present' && context.facts.retryAt !== null,
-    mustStop: ({ context: { facts } }) => facts?.hasLiveTask === true && (facts.desired === 'gone' || facts.isParked),
+    mustStop: ({ context: { facts } }) =>
+      facts?.hasLiveTask === true && (facts.desired === 'gone' || facts.isParked || facts.mustEnd),
     mustRelease: ({ context }) => context.facts?.desired === 'gone' && context.facts.hasBundle,
     isGone: ({ context }) => context.facts?.desired === 'gone',
     isParked: ({ context }) => context.facts?.isParked === true,

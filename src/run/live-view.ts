@@ -165,7 +165,8 @@ const willBeRebuilt: Trouble = {
 };
 
 function lossOf(view: ClusterView, member: MemberView, now: number): Trouble[] {
-  const message = member.isConnected ? describeLoss(view, member, now) : null;
+  const isReplacing = member.bundle?.bundle.backup?.replacing !== undefined;
+  const message = member.isConnected || isReplacing ? describeLoss(view, member, now) : null;
   return message === null ? [] : [{ code: 'VolumeLost', message }];
 }
 

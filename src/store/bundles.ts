@@ -159,7 +159,11 @@ export function noteVolume(
   return transactionAs(store, leader, () => {
     const { bundle } = get(store, id);
     if (!bundle[name]) return;
-    setBundle(store, id, { ...bundle, [name]: { ...bundle[name], place, isOwnDevice } });
+    if (name === 'data') return setBundle(store, id, { ...bundle, data: { ...bundle.data, place, isOwnDevice } });
+    // A new one that has its marker is in use: nothing is being replaced any more.
+    const { isNew, replacing, ...volume } = bundle.backup!;
+    const open = replacing && !isNew ? { replacing } : {};
+    setBundle(store, id, { ...bundle, backup: { ...volume, ...open, place, isOwnDevice } });
   });
 }
 
@@ -186,7 +190,11 @@ export function openBackupVolume(
   });
 }
 
-function setBundle(store: Store, id: string, bundle: Bundle): void {
+/** For use inside a transaction. Refusal: NOT_FOUND. */
+export const bundleOf = (store: Store, id: string): Bundle => get(store, id).bundle;
+
+/** For use inside a transaction. */
+export function setBundle(store: Store, id: string, bundle: Bundle): void {
   run(store, 'UPDATE bundle SET bundle = ? WHERE id = ?', JSON.stringify(bundle), id);
 }
 

@@ -80,7 +80,14 @@ export const bundleColumn: z.ZodType<Bundle> = z.object({
   memMb: z.number(),
   ports: z.object({ mysql: z.int(), control: z.int(), health: z.int() }),
   data: placedVolume,
-  backup: z.object({ ...placedVolume.shape, takenAt: z.number().exactOptional() }).nullable(),
+  backup: z
+    .object({
+      ...placedVolume.shape,
+      takenAt: z.number().exactOptional(),
+      replacing: z.object({ at: z.number(), requestedBy: z.string() }).exactOptional(),
+      isNew: z.boolean().exactOptional(),
+    })
+    .nullable(),
 });
 
 export const factsColumn: z.ZodType<FailoverFacts> = z.object({

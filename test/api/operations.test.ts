@@ -248,3 +248,20 @@ test('offers, health, metrics and the description of the API can be read', async
     for (const operation of Object.values(methods))
       expect(operation.responses.default.content['application/problem+json'].schema.required).toContain('code');
 });
+
+test('only the backup volume of a replica that has one is replaced', async () => {
+  const world = await aWorld();
+  const clusterId = await aServingCluster(world);
+  const ask = (ordinal: number, payload: object) => post(world, `orders/members/${ordinal}/replace-volume`, payload);
+
+  expect((await ask(0, { volume: 'backup' })).json()).toMatchObject({ status: 409, code: 'IS_PRIMARY' });
+  expect((await ask(1, { volume: 'data' })).json()).toMatchObject({ status: 400, code: 'BAD_REQUEST' });
+  expect((await ask(8, { volume: 'backup' })).json()).toMatchObject({ status: 404, code: 'NOT_FOUND' });
+  const asked = await ask(1, { volume: 'backup', reason: 'it is broken' });
+  const again = await ask(1, { volume: 'backup' });
+
+  expect(asked.statusCode).toBe(202);
+  expect(asked.json()).toMatchObject({ cluster: 'orders', member: 1, volume: 'backup' });
+  expect(again.json()).toEqual(asked.json());
+  expect(world.woken).toContain(clusterId);
+});

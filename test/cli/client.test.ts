@@ -338,6 +338,7 @@ test.each([
   [['create', 'orders', '--wait', '--timeout', '-1']],
   [['rebuild', 'orders']],
   [['rebuild', 'orders', 'x']],
+  [['replace-volume', 'orders']],
 ])('%j is wrong usage', async (argv) => {
   const world = await aWorld();
   const { said, run } = await aTerminal(world);

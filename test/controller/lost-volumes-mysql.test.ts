@@ -168,3 +168,35 @@ test(
   },
   timeoutMs,
 );
+
+test(
+  'a backup volume that a person says is gone: another one is made and filled, the data untouched',
+  async () => {
+    const primary = await primaryNow();
+    const home = homes.find(({ ordinal }) => ordinal !== primary)!;
+    const before = markerOf(home.dataDir);
+    const lost = (await api.endpoints(clusterName)).primary!;
+
+    const answer = await fetch(`${plane.apiUrl}/v1/clusters/${clusterName}/members/${home.ordinal}/replace-volume`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ volume: 'backup', reason: 'the disk is broken' }),
+    });
+
+    expect(answer.status).toBe(202);
+    const made = await waitFor({ what: 'another backup volume', timeoutMs }, async () => {
+      const now = (await readHomes(api, cluster.id)).find(({ ordinal }) => ordinal === home.ordinal)!;
+      const isFilled = existsSync(join(now.backupDir!, 'backups')) && readdirSync(join(now.backupDir!, 'backups'));
+      return now.backupDir !== home.backupDir && isFilled && isFilled.some((name) => /^[0-9a-f-]{36}$/.test(name))
+        ? now
+        : null;
+    });
+    await waitReady(api, undefined, 120_000);
+    expect(existsSync(home.backupDir!)).toBe(false);
+    expect(markerOf(made.dataDir)).toEqual(before);
+    expect(made).toMatchObject({ agent: home.agent, dataDir: home.dataDir });
+    expect((await api.endpoints(clusterName)).primary).toMatchObject({ ordinal: lost.ordinal, port: lost.port });
+    await waitFor({ what: 'the archive', timeoutMs }, () => existsSync(join(made.backupDir!, 'archive')));
+  },
+  timeoutMs,
+);

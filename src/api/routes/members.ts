@@ -1,6 +1,7 @@
 import { Refusal } from '../../errors.ts';
 import { getMember } from '../../store/members.ts';
 import { getRebuild, listRebuilds, openRebuild } from '../../store/rebuilds.ts';
+import { openReplacement } from '../../store/replacements.ts';
 import type { ApiDeps, App } from '../deps.ts';
 import { checkOwner, getClusterNamed, getClusterToChange } from '../lookups.ts';
 import * as schemas from '../schemas.ts';
@@ -53,7 +54,32 @@ export function addMemberRoutes(app: App, deps: ApiDeps): void {
     },
   });
 
+  addReplacement(app, deps);
   addRebuildReads(app, deps);
+}
+
+function addReplacement(app: App, { store, wake }: ApiDeps): void {
+  app.route({
+    method: 'POST',
+    url: '/v1/clusters/:name/members/:ordinal/replace-volume',
+    schema: {
+      tags: ['members'],
+      summary: "Say that a replica's backup volume is gone for good: another one is made on its agent and filled",
+      params: schemas.memberParams,
+      body: schemas.replacementBody,
+      querystring: schemas.noQuery,
+      response: { 202: schemas.replacementView },
+    },
+    handler: async (request, reply) => {
+      const cluster = await getClusterToChange(store, request.params.name);
+      const { ordinal } = request.params;
+      const { volume, reason = 'asked for' } = request.body;
+      const about = { clusterId: cluster.id, ordinal, requestedBy: request.requestedBy, reason };
+      const { requestedBy, at } = await openReplacement(store, about);
+      wake(cluster.id);
+      return reply.code(202).send({ cluster: cluster.name, member: ordinal, volume, requestedBy, at });
+    },
+  });
 }
 
 function addRebuildReads(app: App, { store }: ApiDeps): void {
