@@ -96,10 +96,20 @@ export function choosePrimary(input: ChooseInput): PrimaryChoice {
   const held = unionGtidSets(...counted.map((one) => one.gtids));
   const required = unionGtidSets(held, known, primary ? parseGtidSet(primary.gtid) : emptyGtidSet);
   const complete = holders.filter((one) => isGtidSubset(required, one.gtids));
-  const fit = complete.filter((one) => one.isApplierRunning);
+  const fit = preferWhole(complete.filter((one) => one.isApplierRunning));
   const chosen = input.candidate === undefined ? fit[0] : fit.find((one) => one.ordinal === input.candidate);
   if (chosen) return choose(chosen, input, []);
-  return refuseIncomplete({ input, holders, complete, held, required });
+  return refuseIncomplete({ input, holders, complete: fit.length > 0 ? fit : complete, held, required });
+}
+
+/**
+ * Those who also hold all that the others have, when there is one. Heartbeats are never required, but who has more of
+ * them than the new primary could not follow it, nor acknowledge its first commit.
+ */
+function preferWhole(fit: readonly Holder[]): readonly Holder[] {
+  const everything = unionGtidSets(...fit.map((one) => one.gtids));
+  const whole = fit.filter((one) => isGtidSubset(everything, one.gtids));
+  return whole.length > 0 ? whole : fit;
 }
 
 /** All reached members but the old primary whose set can be read, by ordinal: answers come in any order. */

@@ -224,6 +224,21 @@ describe('the final set of the old primary, from its binary logs', () => {
     expect(ordinal(choose({ ...final, rule: rule(3, 0), reached: [member(1, 4), member(2, 5)] }))).toBe(2);
   });
 
+  test('who has a heartbeat more is taken: it could not follow who lacks it', () => {
+    const after = { bootId: 'after' };
+    const more = { ...member(2, 5), ...after, gtid: `${gtids(5)}:selvedge:1-7` };
+    const less = { ...member(1, 5), ...after, gtid: `${gtids(5)}:selvedge:1-6` };
+    const voters = [0, 1, 2].map((number) => ({ ordinal: number, incarnation: `i${number}`, bootId: 'before' }));
+    const facts = { ...final, rule: { ...rule(3, 1), voters }, preferences: [1] };
+
+    expect(ordinal(choose({ ...facts, reached: [less, more] }))).toBe(2);
+    expect(choose({ ...facts, candidate: 1, reached: [less, more] })).toMatchObject({
+      code: 'CANDIDATE_BEHIND',
+      message: 'Member 1 lacks transactions that member 2 has',
+    });
+    expect(ordinal(choose({ ...facts, reached: [less, { ...more, isApplierRunning: false }] }))).toBe(1);
+  });
+
   test('a survivor that lacks something of it is refused, and the loss is exactly that', () => {
     const choice = choose({ ...final, reached: [member(2, 4)] });
 

@@ -25,7 +25,27 @@ export function findUnhealthy(simulation: Simulation, clusterId: string): Unheal
     simulation.members === 2 &&
     prepare('SELECT 1 FROM cluster WHERE spec LIKE \'%"one"%\'').get() !== undefined &&
     prepare("SELECT 1 FROM rebuild WHERE state = 'open'").get() !== undefined;
-  const unhealthy = (why: string): Unhealthy => ({ why, isJustified: isOverBudget() || isPairInNeed() });
+  /** CLONE waits for a commit of the primary, and too few are left that could acknowledge it without being filled anew. */
+  const areTooFewLeft = () => {
+    const { primary } = prepare('SELECT primary_ordinal AS "primary" FROM cluster WHERE id = ?').get(clusterId) as {
+      primary: number | null;
+    };
+    const source = primary === null ? null : world.findMember(clusterId, primary)?.member?.instance;
+    if (!source || source.waitingCommits === 0) return false;
+    let able = 0;
+    for (let ordinal = 0; ordinal < simulation.members; ordinal++) {
+      if (ordinal === primary) continue;
+      const replica = world.findMember(clusterId, ordinal)?.member?.instance;
+      const isUsable = replica?.isAlive && source.data.purged.isSubsetOf(replica.known());
+      const select = prepare("SELECT 1 FROM rebuild WHERE state = 'open' AND cluster_id = ? AND ordinal = ?");
+      if (isUsable || !select.get(clusterId, ordinal)) able += 1;
+    }
+    return able < source.k;
+  };
+  const unhealthy = (why: string): Unhealthy => ({
+    why,
+    isJustified: isOverBudget() || isPairInNeed() || areTooFewLeft(),
+  });
   const isOverBudget = () => {
     const row = prepare(
       "SELECT MAX(n) AS n FROM (SELECT COUNT(*) AS n FROM rebuild WHERE requested_by = 'automation' GROUP BY ordinal)",

@@ -55,6 +55,14 @@ const scenarios: readonly Scenario[] = [
     ],
   },
   {
+    name: 'of two that hold all of a dead primary the one with a heartbeat more is promoted',
+    seed: 675,
+    faults: [
+      { at: 9954, kind: 'killExecutor', target: 1 },
+      { at: 10_047, kind: 'rebootAll' },
+    ],
+  },
+  {
     name: 'a member that was trimmed is the same writer after a restart',
     seed: 677,
     faults: [
