@@ -15,6 +15,7 @@ import {
 import { findHeir, isNever, preferred } from '../cluster/preferences.ts';
 import { countedVoters } from '../cluster/voters.ts';
 import { type ClusterView, isRunning, type MemberView, primaryOf } from './gather.ts';
+import { outlookOfPostMortem } from './post-mortem-plan.ts';
 
 export interface PlanRequest {
   readonly kind: 'failover' | 'switchover';
@@ -114,11 +115,13 @@ function planFailover(view: ClusterView, primary: MemberView, request: PlanReque
     acceptedLoss: request.acceptedLoss,
   });
   if (choice.kind === 'refused') {
-    const { code, message, facts } = choice;
+    const { code, facts } = choice;
+    const postMortem = code === 'PROMOTION_UNSAFE' ? outlookOfPostMortem(view, primary, reached) : null;
+    const message = postMortem ? `${choice.message}; ${postMortem.message}` : choice.message;
     return {
       kind: 'failover',
       candidate: null,
-      refusal: { code, message, facts },
+      refusal: { code, message, facts: { ...facts, ...(postMortem ? { postMortem } : {}) } },
       warnings: [],
       steps: [],
       predictedMs: null,

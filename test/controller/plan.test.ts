@@ -40,6 +40,30 @@ test('with too few voters reached a failover is refused, and the rehearsal says 
   expect(rehearse(aView())).toMatchObject({ candidate: 1, refusal: null, couldLose: 0 });
 });
 
+test('with too few voters reached it says whether the logs of the dead primary could prove more', () => {
+  const lost = aMember(2, {}, { isConnected: false });
+  const outlook = (primary: ReturnType<typeof aMember>, other: ReturnType<typeof aMember>) =>
+    rehearse(aView([primary, other, lost]))?.refusal;
+
+  const whole = outlook(aMember(0), aMember(1));
+  expect(whole?.facts).toMatchObject({ postMortem: { candidate: 1 } });
+  expect(whole?.message).toContain(
+    'its binary logs are read if mysqld alone has ended and its executor lives (member 0)',
+  );
+  expect(whole?.message).toContain('member 1 follows if it holds all that is in them, as it does by the last statuses');
+  const behind = outlook(aMember(0), aMember(1, { gtidExecuted: gtids(7), gtidReceived: '' }));
+  expect(behind?.facts).toMatchObject({ postMortem: { candidate: null } });
+  expect(behind?.message).toContain('nobody who is reached holds all of that by the last statuses');
+  const ended = outlook(aMember(0, { instance: 'held', gtidExecuted: '' }), aMember(1));
+  expect(ended?.message).toContain('who holds all that is in them may follow');
+  for (const closed of [
+    outlook(aMember(0, {}, { isConnected: false }), aMember(1)),
+    outlook(aMember(0, { incarnation: 'another' }), aMember(1)),
+    outlook(aMember(0), aMember(1, {}, { isConnected: false })),
+  ])
+    expect(closed?.facts).not.toHaveProperty('postMortem');
+});
+
 test('a member that shall never be the primary is passed over, after somebody caught up from it', () => {
   const members = [aMember(0), aMember(1, { gtidExecuted: gtids(7) }), aMember(2)];
 
