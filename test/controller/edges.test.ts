@@ -87,6 +87,8 @@ test('two members that promise nothing: nobody follows a silent primary, and it 
   scenario = await createScenario({ members: 2, durability: 'async' });
   await scenario.strike({ kind: 'isolate', target: 'primary', ms: 60_000 });
   await scenario.run(15_000);
+  const isQuiet = async () => (await scenario.failovers()).every(({ outcome }) => outcome !== 'open');
+  await scenario.until('the end of what automation tries', isQuiet);
 
   expect(await ask('failover', { force: true })).toBe('PROMOTION_UNSAFE');
 
