@@ -15,6 +15,7 @@ import type { Segment } from '../channel/transfer.ts';
 import { type BinlogWalker, createBinlogWalker } from '../mysql/binlog-events.ts';
 import { clearInUse, createTimes } from './archive-segments.ts';
 import { makeDirectory, syncDirectory } from './durable.ts';
+import { passBuffer } from './passing-buffers.ts';
 
 const CHUNK_BYTES = 256 * 1024;
 
@@ -193,6 +194,7 @@ class Copy implements LogCopy {
     clearInUse(part, at);
     await this.#write(to, part, at);
     this.#hash.update(part);
+    passBuffer(buffer.length);
     this.#written = upTo;
     return true;
   }

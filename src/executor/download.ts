@@ -9,6 +9,7 @@ import type { TransferClient } from '../channel/transfer.ts';
 import { type Clock, delay } from '../clock.ts';
 import { Refusal } from '../errors.ts';
 import { isMissing } from './durable.ts';
+import { passBuffer } from './passing-buffers.ts';
 
 const READ_BYTES = 256 * 1024;
 const PAUSES_MS = { first: 100, max: 5_000 } as const;
@@ -99,6 +100,7 @@ async function receive(download: Download, { file, hash, from }: Place): Promise
       hash.update(part);
       done += part.length;
       download.onBytes(part.length);
+      passBuffer(chunk.length);
       if (done === bytes) break; // the donor's file grows
     }
   } catch (error) {
@@ -112,6 +114,7 @@ async function hashStart(path: string, bytes: number, hash: Hash, signal: AbortS
   try {
     for await (const chunk of createReadStream(path, { end: bytes - 1, highWaterMark: READ_BYTES, signal })) {
       hash.update(chunk as Buffer);
+      passBuffer(chunk.length);
     }
   } catch (error) {
     if (!isMissing(error)) throw error;

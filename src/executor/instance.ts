@@ -3,7 +3,7 @@
  * (account statements that wait for an acknowledgement lock everybody out): `admin` for commands, `probe` for status,
  * `beat` for the heartbeat, whose commit may wait for long.
  */
-import { rm } from 'node:fs/promises';
+import { access, rm } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { type Clock, delay } from '../clock.ts';
 import { Refusal } from '../errors.ts';
@@ -86,7 +86,8 @@ export async function startInstance(options: InstanceOptions): Promise<RunningIn
   try {
     const login = (user: string) => openSession(options, user);
     const first = () => (options.isCopy ? login(ownUser) : ensureOwnAccount({ login, osUser: userInfo().username }));
-    sessions.push(await waitForLogin(process, first, { clock, signal, logPath: options.logPath, logFrom }));
+    const { logPath, socketPath } = options;
+    sessions.push(await waitForLogin(process, first, { clock, signal, logPath, logFrom, socketPath }));
     sessions.push(...(await Promise.all([openSession(options), openSession(options)])));
     signal.throwIfAborted();
   } catch (error) {
@@ -152,12 +153,15 @@ async function waitForLogin(
     readonly signal: AbortSignal;
     readonly logPath: string;
     readonly logFrom: number;
+    readonly socketPath: string;
   },
 ): Promise<Session> {
-  const { clock, signal } = limits;
+  const { clock, signal, socketPath } = limits;
   const deadline = clock.now() + START_TIMEOUT_MS;
   for (;;) {
     try {
+      // Without a socket there is nothing to log in to: a try costs as much as a login, dozens of times a second.
+      await access(socketPath);
       return await open();
     } catch (error) {
       signal.throwIfAborted();
