@@ -30,13 +30,15 @@ const usage = `npm run bench -- NAME [options]
   rejoin         from the SIGKILL of the primary's mysqld until it serves again as a replica
   commits        commits per second of eight writers at full speed, without a failure
   backup         a full backup, beside cp -a and sync of the same bytes; commits' p99 and memory meanwhile
+  verify         a verification, beside the backup that it verifies
   rebuild        from the member's own backup, 1% changed since, beside a CLONE over 1 Gbit/s
+  restore        in place, with its safety backup, until all serve; beside cp -a and sync of the same bytes
   memory         resident memory of an executor, the control plane and a mysqld
 
   --runs N     how often, 5 by default; medians are told
   --saturated  failover: eight writers at full speed instead of a paced one
   --service    failover, switchover: the writer of ours knows the service port alone, behind \`selvedge proxy\`
-  --gb N       backup, rebuild: how much data, 2 by default
+  --gb N       backup, verify, rebuild, restore: how much data, 2 by default
   --floor-only leave ours out
   --json       only the line of JSON on stdout
   --help       this text

@@ -19,10 +19,11 @@ export interface DataWorld {
   readonly endpoints: Endpoints;
   readonly login: Login;
   readonly caPem: string;
-  readonly primary: number;
-  readonly replica: number;
+  /** As they were last seen: a restore changes them (refresh). */
+  primary: number;
+  replica: number;
   /** A session of the team on the primary. */
-  readonly session: Session;
+  session: Session;
   /** Where its data files are, and its backup volume. */
   directories(ordinal: number): Promise<{ readonly data: string; readonly backup: string }>;
   /** The owner's session over the member's socket: not for a team, and closed by the caller. */
@@ -59,7 +60,7 @@ export async function startDataWorld(signal: AbortSignal): Promise<DataWorld> {
       if (!found) throw new Error(`member ${ordinal} does not run`);
       return found;
     };
-    return {
+    const world: DataWorld = {
       plane,
       api,
       endpoints,
@@ -82,14 +83,27 @@ export async function startDataWorld(signal: AbortSignal): Promise<DataWorld> {
       diagnose: (say) => diagnose(plane, api, say),
       async destroy() {
         stop();
-        await session.close();
+        await world.session.close();
         await plane.destroy(removeRunDirectories);
       },
     };
+    return world;
   } catch (error) {
     await plane.destroy(removeRunDirectories);
     throw error;
   }
+}
+
+/** After the primary has changed. */
+export async function refresh(world: DataWorld): Promise<void> {
+  const { primary } = await waitReady(world.api, undefined, readyTimeoutMs);
+  if (primary === null) throw new Error('the cluster has no primary');
+  world.primary = primary;
+  world.replica = 1 - primary;
+  const { host, port } = (await world.api.endpoints(clusterName)).primary ?? { host: '', port: 0 };
+  await world.session.close();
+  const { caPem, login } = world;
+  world.session = await connect({ host, port, caPem }, login, { clock: realClock, queryTimeoutMs: 120_000 });
 }
 
 /** As its my.cnf says. */

@@ -1,6 +1,7 @@
 /** The REST API as a team's program uses it: plain HTTP, answers typed by the API's own schemas. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { z } from 'zod';
+import type { verificationView } from '../../src/api/backup-schemas.ts';
 import type { restoreList, restorePlanView, restoreView } from '../../src/api/restore-schemas.ts';
 import type * as schemas from '../../src/api/schemas.ts';
 import { createEndpoints, type Endpoint, type Endpoints } from './endpoints.ts';
@@ -58,6 +59,10 @@ export function createApiClient(baseUrl: string) {
     changePrimary: (name: string, body: unknown) => request<FailoverAnswer>(`${cluster(name)}/failovers`, 'POST', body),
     backUp: (name: string, member: number) => request<BackupAnswer>(`${cluster(name)}/backups`, 'POST', { member }),
     backup: (name: string, id: string) => request<BackupAnswer>(`${cluster(name)}/backups/${id}`),
+    verify: (name: string, id: string) =>
+      request<z.output<typeof verificationView>>(`${cluster(name)}/backups/${id}/verify`, 'POST'),
+    verification: (name: string, id: string) =>
+      request<z.output<typeof verificationView>>(`${cluster(name)}/verifications/${id}`),
     restore: (name: string, body: object) =>
       request<z.output<typeof restoreView>>(`${cluster(name)}/restore`, 'POST', body),
     planRestore: (name: string, body: object) =>
