@@ -28,6 +28,8 @@ export interface Holding {
   readonly ordinal: number;
   readonly epochs: readonly EpochRow[];
   readonly runs: readonly Run[];
+  /** Its logs begin in the middle of the story: it was filled anew, or earlier ones were purged. */
+  readonly beginsLate?: boolean;
 }
 
 const eventsAtOnce = 50_000;
@@ -45,7 +47,8 @@ export async function readHoldings({ homes }: World): Promise<Holding[]> {
         const epochs = await session.query<EpochRow>(
           'SELECT epoch, member, server_uuid AS serverUuid FROM selvedge.epoch ORDER BY epoch',
         );
-        return { ordinal, epochs, runs: await readRuns(session) };
+        const [purged] = await session.query<{ gtids: string }>('SELECT @@GLOBAL.gtid_purged AS gtids');
+        return { ordinal, epochs, runs: await readRuns(session), beginsLate: purged?.gtids !== '' };
       } finally {
         await session.close();
       }
@@ -92,7 +95,7 @@ export function findEpochFaults(holdings: readonly Holding[], changes: readonly 
       faults.push(`epoch ${epoch} was written by member ${member}, and ${change.toPrimary} was chosen`);
   }
   const expected = withoutRepeats(first.epochs.map(({ serverUuid }) => serverUuid));
-  for (const { ordinal, runs } of holdings) {
+  for (const { ordinal, runs, beginsLate = false } of holdings) {
     const found = runs.map(({ serverUuid }) => serverUuid);
     // A member that was filled anew has only the end of the story.
     const end = expected.slice(Math.max(0, expected.length - found.length));
@@ -100,7 +103,7 @@ export function findEpochFaults(holdings: readonly Holding[], changes: readonly 
       faults.push(
         `the binary logs of member ${ordinal} tell of ${found.join(' ')}, the epoch rows of ${end.join(' ')}`,
       );
-    for (const { serverUuid, tag } of found.length === expected.length ? runs : runs.slice(1))
+    for (const { serverUuid, tag } of found.length === expected.length && !beginsLate ? runs : runs.slice(1))
       if (tag !== 'selvedge') faults.push(`member ${ordinal}: ${serverUuid} began without its epoch row`);
   }
   return faults;

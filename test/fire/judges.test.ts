@@ -63,6 +63,12 @@ describe('the epochs', () => {
     expect(findEpochFaults([whole, { ordinal: 1, epochs, runs: [run('b', ''), run('c')] }], [])).toEqual([]);
   });
 
+  test('logs that begin in the middle of the first epoch have no row of it', () => {
+    const late: Holding = { ordinal: 1, epochs, runs: [run('a', ''), run('b'), run('c')] };
+    expect(findEpochFaults([whole, { ...late, beginsLate: true }], [])).toEqual([]);
+    expect(findEpochFaults([whole, late], []).join()).toMatch(/a began without its epoch row/);
+  });
+
   test('a primary of the past that wrote on', () => {
     const faults = findEpochFaults([{ ...whole, runs: [run('a'), run('b'), run('a'), run('c')] }], []);
     expect(faults.join()).toMatch(/the binary logs of member 0/);

@@ -12,6 +12,7 @@ const longestMs = 9_000;
 /** What was on its way when the packets stopped may still be acknowledged for so long. */
 const lastWordsMs = 500;
 const blockedTimeoutMs = 15_000;
+const rebuildTimeoutMs = 240_000;
 
 function getNetwork({ network }: World): Network {
   if (!network) throw new Error('there is no network to cut');
@@ -63,6 +64,40 @@ async function writesBlock(world: World, random: Random): Promise<string> {
   return 'writes blocked';
 }
 
+/** The donor is cut off from whoever is filled by it, and that must come to a good end all the same. */
+async function cutClone(world: World, random: Random): Promise<string> {
+  const { api, signal } = world;
+  await look(world);
+  const [replica, donor] = random.chance(0.5) ? replicasOf(world.seen) : replicasOf(world.seen).reverse();
+  const network = getNetwork(world);
+  const ms = random.between(shortestMs, longestMs);
+  const { id } = await api.rebuild(clusterName, replica!);
+  const find = async () => (await api.rebuilds(clusterName)).find((each) => each.id === id);
+  let told = '';
+  try {
+    await waitFor({ what: 'the way to be chosen', timeoutMs: rebuildTimeoutMs, everyMs: 10, signal }, async () => {
+      const found = await find();
+      return found && (found.state !== 'open' || found.way !== null);
+    });
+    // An empty mysqld is made first, in a second or two; the copying itself takes less than one.
+    await pause(world, random.between(500, 3000));
+    network.cutFromStrangers(placeOf(world, donor!));
+    await pause(world, ms);
+    told = `${ms} ms, ${network.readDropped()} packets dropped`;
+  } finally {
+    network.mend();
+  }
+  const { state, way, code } = await waitFor(
+    { what: 'the end of the rebuild', timeoutMs: rebuildTimeoutMs, signal },
+    async () => {
+      const found = await find();
+      return found && found.state !== 'open' && found;
+    },
+  );
+  if (state !== 'done') throw new Error(`the rebuild of member ${replica} ${state}: ${code}`);
+  return `member ${replica} from ${way} of ${donor}, ${told}`;
+}
+
 export const ofNetwork: readonly Strike[] = [
   {
     name: 'network: a replica cut from the primary',
@@ -94,6 +129,7 @@ export const ofNetwork: readonly Strike[] = [
       return cut(world, pairs, () => writesBlock(world, random));
     },
   },
+  { name: 'network: a CLONE cut from its donor', changesPrimary: 'no', strike: cutClone },
   {
     name: 'network: a tenth of the packets lost',
     changesPrimary: 'no',

@@ -14,6 +14,11 @@ export interface Place {
 export interface Network {
   /** Nothing goes between the two of each pair any more, in either direction. Earlier cuts end. */
   cut(pairs: readonly (readonly [Place, Place])[]): void;
+  /**
+   * Nobody but members reaches this MySQL any more, nor is answered by it. A CLONE is not bound to its member's address:
+   * it is cut, too. Earlier cuts end.
+   */
+  cutFromStrangers(place: Place): void;
   /** Of a hundred packets between any two of these so many are lost, drawn by the kernel. */
   lose(places: readonly Place[], percent: number): void;
   /** How many packets were dropped since the last cut or loss began. */
@@ -36,6 +41,12 @@ export function createNetwork(nft: string): Network {
   run(`add table inet selvedge_test\nadd chain ${chain} { type filter hook input priority 0; }\n`);
   return {
     cut: (pairs) => set('counter drop', pairs),
+    cutFromStrangers: (place) =>
+      run(
+        `flush chain ${chain}\n${strangersOf(place)
+          .map((match) => `add rule ${chain} ${match} counter drop\n`)
+          .join('')}`,
+      ),
     lose: (places, percent) =>
       set(`numgen random mod 1000 < ${Math.round(percent * 10)} counter drop`, pairsOf(places)),
     readDropped() {
@@ -53,6 +64,13 @@ export function createNetwork(nft: string): Network {
 const between = (from: Place, to: Place): readonly string[] => [
   `ip saddr ${from.host} ip daddr ${to.host} tcp dport ${to.port}`,
   `ip saddr ${to.host} ip daddr ${from.host} tcp sport ${to.port}`,
+];
+
+/** Who binds no address to connect from has this one on loopback. */
+const anyone = '127.0.0.1';
+const strangersOf = ({ host, port }: Place): readonly string[] => [
+  `ip saddr ${anyone} ip daddr ${host} tcp dport ${port}`,
+  `ip saddr ${host} ip daddr ${anyone} tcp sport ${port}`,
 ];
 
 export const pairsOf = (places: readonly Place[]): (readonly [Place, Place])[] =>
