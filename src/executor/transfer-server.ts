@@ -19,6 +19,7 @@ import type { BackupKeys } from './encryption.ts';
 import { dataOf, findManifest, names, placeOf } from './manifest.ts';
 import { type OpenBackup, openBackup, readFilesText } from './open-backup.ts';
 import { type Packed, packedOf, placeOfPacked, unpack } from './packing.ts';
+import { passBuffer } from './passing-buffers.ts';
 import type { Share } from './shares.ts';
 import { readTails } from './tails.ts';
 import type { Throttle } from './throttle.ts';
@@ -247,6 +248,7 @@ async function sendFile({ file, from, response, throttle, clock, ended }: Sendin
     // Cut while it was sent: the recipient sees an answer that is too short and asks anew.
     if (bytesRead === 0) return void response.destroy();
     await write(response, piece.subarray(0, bytesRead), clock);
+    passBuffer(bytesRead);
     at += bytesRead;
   }
   response.end();
