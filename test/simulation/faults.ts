@@ -27,8 +27,14 @@ export type FaultBody =
   | { readonly kind: 'stopMysqld'; readonly target: Target; readonly ms: number }
   | { readonly kind: 'hangDisk'; readonly target: Target; readonly ms: number }
   | { readonly kind: 'fullDisk'; readonly target: Target; readonly volume: 'data' | 'backup'; readonly ms: number }
-  /** A member dies, and what was on its volume is gone; the directory is the same. Not drawn. */
-  | { readonly kind: 'emptyVolume'; readonly target: Target; readonly volume: 'data' | 'backup' | 'both' }
+  /** A member dies, and what was on its volume is gone; the directory is the same. */
+  | {
+      readonly kind: 'emptyVolume';
+      readonly target: Target;
+      readonly volume: 'data' | 'backup' | 'both';
+      /** The data of the primary of the moment stay: with another loss before they would be all that is left. */
+      readonly sparesPrimary?: boolean;
+    }
   | { readonly kind: 'purgeLogs'; readonly target: Target }
   /** The primary is cut off from the others and dies: its rejoin has a tail to trim, and may be killed at a step. */
   | { readonly kind: 'leaveTail'; readonly ms: number; readonly killAt: TrimStep | null }
@@ -74,6 +80,7 @@ const table: readonly [number, (random: Random, members: number) => FaultBody][]
   [3, (r, n) => ({ kind: 'hangDisk', target: pickTarget(r, n), ms: drawHang(r) })],
   [2, (r, n) => ({ kind: 'fullDisk', target: pickTarget(r, n), volume: r.pick(['data', 'backup']), ms: drawHang(r) })],
   [2, (r, n) => ({ kind: 'purgeLogs', target: pickTarget(r, n) })],
+  [3, (r, n) => drawEmptyVolume(r, n)],
   [12, (r) => ({ kind: 'leaveTail', ms: r.between(1500, 6000), killAt: r.chance(0.9) ? r.pick(trimSteps) : null })],
   [5, (r, n) => ({ kind: 'killExecutor', target: pickTarget(r, n) })],
   [2, (r, n) => ({ kind: 'killAgent', target: pickTarget(r, n), ms: r.between(1000, 30_000) })],
@@ -98,6 +105,11 @@ const table: readonly [number, (random: Random, members: number) => FaultBody][]
   [3, (r, n) => ({ kind: 'rebuild', target: r.between(0, n - 1) })],
   [3, (r, n) => ({ kind: 'backup', target: r.between(0, n - 1) })],
 ];
+
+function drawEmptyVolume(random: Random, members: number): FaultBody {
+  const volume = random.pick(['data', 'backup', 'both'] as const);
+  return { kind: 'emptyVolume', target: random.between(0, members - 1), volume, sparesPrimary: true };
+}
 
 /** Shorter and longer than what detection waits for. */
 const drawHang = (random: Random): number =>

@@ -94,7 +94,8 @@ export async function strike(simulation: Simulation, fault: Fault): Promise<void
     case 'emptyVolume': {
       const executor = executorOf(fault.target);
       const { data, backup } = executor?.member?.options ?? {};
-      if (!executor || !data?.marker) return;
+      const isSpared = fault.sparesPrimary === true && executors.primary === fault.target;
+      if (!executor || !data?.marker || (isSpared && fault.volume !== 'backup')) return;
       hit(`emptyVolume ${fault.volume}`);
       executor.member?.instanceKilled();
       mesos.killExecutor(executor);
