@@ -16,7 +16,6 @@ const mustStrike = [
   'fullDisk backup',
   'emptyVolume data',
   'emptyVolume backup',
-  'emptyVolume both',
   'purgeLogs',
   'leaveTail',
   'trim',
