@@ -150,6 +150,7 @@ export const commandSchema = z.discriminatedUnion('kind', [
   /**
    * Ends the lease of a `demote`, before the commit point: this member takes no writes again unless it is told to.
    * Refused with PAUSE_ENDED when it does already, or when it holds more than `gtidSet`, what it had when it was paused.
+   * Done at once, without a running mysqld, when that ended in the pause.
    */
   command('seal', { gtidSet: z.string() }),
   /** After a switchover: drop the clients that still hang on the old primary. */

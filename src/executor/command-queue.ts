@@ -30,6 +30,8 @@ export interface CommandQueueDeps {
   admit(command: Command): Promise<void>;
   /** Carries a command out. `signal` aborts when a fence overtakes it. */
   execute(command: Command, signal: AbortSignal): Promise<CommandResult>;
+  /** True: as it stands, this command has nothing to wait for. Asked when it arrives. */
+  isBeside?(command: Command): boolean;
   readonly log: Logger;
 }
 
@@ -68,7 +70,8 @@ export function createCommandQueue(deps: CommandQueueDeps): CommandQueue {
       abortAll(new Refusal('SUPERSEDED', 'a fence overtook this command'));
       return deps.execute(command, current.signal);
     }
-    return besideKinds.has(command.kind) ? run(current.signal) : runExclusive(run);
+    const isBeside = besideKinds.has(command.kind) || deps.isBeside?.(command) === true;
+    return isBeside ? run(current.signal) : runExclusive(run);
   };
 
   return {

@@ -20,7 +20,7 @@ import { markBackupVolume, requireBackupVolume, takeBackupVolume } from './lost-
 import { removePartialBackups } from './manifest.ts';
 import { type MemberContext, reasonOf, requireVolumes, setPhase } from './member-context.ts';
 import { pathsOf } from './member-files.ts';
-import { endPauseLease, endsPauseLease } from './pause-lease.ts';
+import { endPauseLease, endsPauseLease, hasEndedPaused } from './pause-lease.ts';
 import { rebuild } from './rebuild.ts';
 import { noRefiller, startRefiller } from './refill.ts';
 import { copy } from './restore.ts';
@@ -72,6 +72,8 @@ export async function openMember(deps: MemberDeps): Promise<Member> {
       if (mayLookAgain(context, command)) await lookAgain(context, deps);
       await admit(context, command);
     },
+    // Behind the start of its mysqld, which may take minutes, the seal of one that has ended would be given up.
+    isBeside: (command) => command.kind === 'seal' && hasEndedPaused(context, context.pauseLease, command),
     execute: async (command, signal) => {
       try {
         if (command.kind !== 'fence') await context.instance?.repair();

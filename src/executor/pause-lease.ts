@@ -6,6 +6,7 @@
  * A lease lives in this process alone and for this mysqld alone: what is started anew waits to be told.
  */
 import type { Command } from '../channel/protocol.ts';
+import { isGtidSubset, parseGtidSet } from '../cluster/gtid-set.ts';
 import { setWritable } from '../mysql/read-only.ts';
 import { startHeartbeat } from './heartbeat-loop.ts';
 import type { RunningInstance } from './instance.ts';
@@ -20,6 +21,8 @@ export interface PauseLease {
   readonly epoch: number;
   /** By this executor's clock. */
   readonly endsAt: number;
+  /** What the member holds since it is paused; null: not read yet. */
+  gtidSet: string | null;
   timer: unknown;
 }
 
@@ -41,12 +44,25 @@ export function mayLease(context: MemberContext, { epoch }: Pick<Command, 'epoch
   return promotedEpoch === epoch || (pauseLease?.epoch === epoch && pauseLease.instance === instance);
 }
 
-export function beginPauseLease(context: MemberContext, what: Omit<PauseLease, 'timer'>): void {
+export function beginPauseLease(context: MemberContext, what: Omit<PauseLease, 'gtidSet' | 'timer'>): PauseLease {
   endPauseLease(context);
-  const lease: PauseLease = { ...what, timer: null };
+  const lease: PauseLease = { ...what, gtidSet: null, timer: null };
   context.pauseLease = lease;
   arm(context, lease, { ms: Math.max(0, lease.endsAt - context.clock.now()), tries: TRIES });
+  return lease;
 }
+
+/**
+ * mysqld has ended in its pause, with no more than `gtidSet`: its lease was never used, since that it shall be writable
+ * is stored before it is. Such a member needs no mysqld to be sealed.
+ */
+export function hasEndedPaused(context: MemberContext, lease: PauseLease | null, command: Sealing): boolean {
+  if (!lease || lease.gtidSet === null || lease.epoch !== command.epoch) return false;
+  if (context.instance !== null || context.dying !== null || context.state.get().wasWritable) return false;
+  return isGtidSubset(parseGtidSet(lease.gtidSet), parseGtidSet(command.gtidSet));
+}
+
+type Sealing = Extract<Command, { kind: 'seal' }>;
 
 export function endPauseLease(context: MemberContext): void {
   if (context.pauseLease) context.clock.clearTimeout(context.pauseLease.timer);

@@ -28,7 +28,7 @@ import { readSemiSync, setReplica, setSource } from '../mysql/semi-sync.ts';
 import { commitBarrier, startHeartbeat, stopHeartbeat } from './heartbeat-loop.ts';
 import { openSession, type RunningInstance } from './instance.ts';
 import { type MemberContext, requireInstance } from './member-context.ts';
-import { beginPauseLease, endPauseLease, mayLease } from './pause-lease.ts';
+import { beginPauseLease, endPauseLease, hasEndedPaused, mayLease } from './pause-lease.ts';
 import { freeStuckCommits } from './stuck-commits.ts';
 
 type Of<K extends Command['kind']> = Extract<Command, { kind: K }>;
@@ -252,14 +252,19 @@ export async function demote(context: MemberContext, command: Of<'demote'>): Pro
     await killer.close();
   }
   if (leaseEndsAt === null) return answerHoldings(instance.admin);
-  beginPauseLease(context, { instance, epoch: command.epoch, endsAt: leaseEndsAt });
+  const lease = beginPauseLease(context, { instance, epoch: command.epoch, endsAt: leaseEndsAt });
   const answer = await answerHoldings(instance.admin);
-  return answer.outcome === 'done' ? { ...answer, hasLease: true } : answer;
+  if (answer.outcome !== 'done') return answer;
+  lease.gtidSet = answer.gtidExecuted ?? null;
+  return { ...answer, hasLease: true };
 }
 
 /** The switchover goes on to its commit point: whatever becomes of the control plane, writes stay paused here. */
-export async function seal(context: MemberContext, { gtidSet }: Of<'seal'>): Promise<CommandResult> {
+export async function seal(context: MemberContext, command: Of<'seal'>): Promise<CommandResult> {
+  const { gtidSet } = command;
+  const lease = context.pauseLease;
   endPauseLease(context);
+  if (hasEndedPaused(context, lease, command)) return { outcome: 'done' };
   const { admin } = requireInstance(context);
   const [access, gtids] = await Promise.all([readOnly.readAccess(admin), readGtids(admin)]);
   const more = await subtractGtids(admin, gtids.executed, gtidSet);

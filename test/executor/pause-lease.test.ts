@@ -1,6 +1,6 @@
 /** The pause of a switchover ends by itself when nobody is heard of again, but never after it was sealed. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { ownSession } from './trim-world.ts';
+import { mysqldPid, ownSession } from './trim-world.ts';
 import { createWorld, type TestMember, type World } from './world.ts';
 
 let world: World;
@@ -23,6 +23,12 @@ beforeAll(async () => {
 afterAll(() => world?.destroy());
 
 const promote = () => primary.command({ kind: 'promote', k: 1, member: 0, timeoutMs: 10_000 });
+/** Of a primary whose mysqld was started anew: its replica has to come back first. */
+async function promoteAgain(): Promise<void> {
+  await promote();
+  await write();
+  await primary.until(({ heartbeatPending, heartbeatAt }) => !heartbeatPending && heartbeatAt !== null);
+}
 const pause = (leaseMs?: number, member = primary) =>
   member.command({ kind: 'demote', maxPauseMs: 500, killAfterMs: 250, ...(leaseMs === undefined ? {} : { leaseMs }) });
 const seal = (gtidSet: string) => primary.launch.send({ kind: 'seal', gtidSet }, { epoch: 1, leaderToken: 9 });
@@ -84,6 +90,32 @@ test('what was written after the set that the seal names is found', async () => 
 
   expect(await seal(gtidExecuted)).toMatchObject({ outcome: 'refused', code: 'PAUSE_ENDED' });
   await promote();
+});
+
+test('a mysqld that ended in its pause is sealed at once, and stays paused when it is back', async () => {
+  const { gtidExecuted = '' } = await pause(3000);
+  process.kill(mysqldPid(primary), 'SIGKILL');
+  await primary.until(({ instance }) => instance === 'starting');
+
+  expect(await seal(gtidExecuted)).toEqual({ outcome: 'done' });
+  expect((await primary.status()).instance).toBe('starting');
+  await primary.until(({ instance }) => instance === 'running');
+  expect((await later(3500)).isWritable).toBe(false);
+  await promoteAgain();
+});
+
+test('a mysqld that ended in its pause, after that had ended once, is not sealed for what it held before', async () => {
+  const { gtidExecuted = '' } = await pause(300);
+  await primary.until(({ isWritable }) => isWritable);
+  await write();
+  await pause(60_000);
+  process.kill(mysqldPid(primary), 'SIGKILL');
+  await primary.until(({ instance }) => instance === 'starting');
+
+  expect(await seal(gtidExecuted)).toMatchObject({ outcome: 'refused', code: 'NOT_RUNNING' });
+  await primary.until(({ instance }) => instance === 'running');
+  expect(await seal(gtidExecuted)).toMatchObject({ outcome: 'refused', code: 'PAUSE_ENDED' });
+  await promoteAgain();
 });
 
 test('without a lease it waits to be told, and so does a member that was not the primary', async () => {

@@ -74,6 +74,13 @@ export interface MemberOptions {
   readonly onTrimStep: (step: TrimStep) => void;
 }
 
+/** Of a pause, as executor/pause-lease.ts. */
+interface Lease {
+  readonly instance: Instance;
+  readonly epoch: number;
+  readonly gtidSet: string;
+}
+
 export class SimulatedMember {
   readonly options: MemberOptions;
   readonly submit: (command: Command) => Promise<CommandResult>;
@@ -84,7 +91,7 @@ export class SimulatedMember {
   #reason: Reason | null = null;
   #hasSecrets = false;
   #promotedEpoch: number | null = null;
-  #lease: { readonly instance: Instance; readonly epoch: number } | null = null;
+  #lease: Lease | null = null;
   #epochCommit: { readonly epoch: number; readonly promise: Promise<void> } | null = null;
   #heartbeatAt: number | null = null;
   #following: { host: string; port: number } | null = null;
@@ -111,6 +118,7 @@ export class SimulatedMember {
     this.#queue = createCommandQueue({
       log: options.log,
       admit: (command) => this.#admit(command),
+      isBeside: (command) => command.kind === 'seal' && this.#hasEndedPaused(command),
       execute: async (command, signal) => {
         try {
           return await this.#execute(command, signal);
@@ -763,12 +771,12 @@ export class SimulatedMember {
     }
     await this.#withdraw(instance);
     if (leaseEndsAt === null) return this.#holdings(instance);
-    this.#beginLease({ instance, epoch: command.epoch }, leaseEndsAt);
+    this.#beginLease({ instance, epoch: command.epoch, gtidSet: instance.data.executed.text() }, leaseEndsAt);
     return { ...this.#holdings(instance), hasLease: true } as CommandResult;
   }
 
   /** As executor/pause-lease.ts. */
-  #beginLease(lease: { readonly instance: Instance; readonly epoch: number }, endsAt: number): void {
+  #beginLease(lease: Lease, endsAt: number): void {
     const { clock } = this.options.process;
     this.#lease = lease;
     const resume = async (signal: AbortSignal) => {
@@ -795,8 +803,16 @@ export class SimulatedMember {
     arm(Math.max(0, endsAt - clock.now()));
   }
 
-  #seal({ gtidSet }: Of<'seal'>): CommandResult {
+  #hasEndedPaused({ gtidSet, epoch }: Pick<Of<'seal'>, 'gtidSet' | 'epoch'>): boolean {
+    const lease = this.#lease;
+    if (this.instance?.isAlive === true || this.#state.wasWritable || lease?.epoch !== epoch) return false;
+    return isGtidSubset(parseGtidSet(lease.gtidSet), parseGtidSet(gtidSet));
+  }
+
+  #seal({ gtidSet, epoch }: Of<'seal'>): CommandResult {
+    const hasEndedPaused = this.#hasEndedPaused({ gtidSet, epoch });
     if (!this.options.mutants.has('resume-although-sealed')) this.#lease = null;
+    if (hasEndedPaused) return { outcome: 'done' };
     const instance = this.#requireInstance();
     const isNoMore = isGtidSubset(parseGtidSet(instance.data.executed.text()), parseGtidSet(gtidSet));
     if (instance.isSuperReadOnly && isNoMore) return this.#holdings(instance);
