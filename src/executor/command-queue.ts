@@ -2,7 +2,8 @@
  * The order of commands. Rules:
  * - A command of an older leader or epoch is refused; a newer one is remembered, durable, before it is obeyed.
  * - The same id is carried out once: repeats share the running promise or the remembered answer. Refusals are not
- *   remembered: nothing was changed, and the next try may find the world ready.
+ *   remembered: nothing was changed, and the next try may find the world ready. Nor is long work that other work followed:
+ *   nobody can see any more how it ended.
  * - One changing command at a time, in order of arrival. Beside them: `catchUp` only waits, `keepLogs` only remembers,
  *   `refillArchive` only begins what goes on in the background.
  * - `fence` waits for nothing: it aborts the running command and every waiting one.
@@ -30,13 +31,15 @@ export interface CommandQueueDeps {
   admit(command: Command): Promise<void>;
   /** Carries a command out. `signal` aborts when a fence overtakes it. */
   execute(command: Command, signal: AbortSignal): Promise<CommandResult>;
+  /** The long work that was begun by the command of this id is the last one, and is told in the status. */
+  isWorkTold(id: string): boolean;
   /** True: as it stands, this command has nothing to wait for. Asked when it arrives. */
   isBeside?(command: Command): boolean;
   readonly log: Logger;
 }
 
 export function createCommandQueue(deps: CommandQueueDeps): CommandQueue {
-  const answers = new Map<string, { kind: string; answer: Promise<CommandResult> }>();
+  const answers = new Map<string, { kind: string; answer: Promise<CommandResult>; isAccepted: boolean }>();
   let current = new AbortController();
   let last: Promise<unknown> = Promise.resolve();
   let waiting = 0;
@@ -79,7 +82,7 @@ export function createCommandQueue(deps: CommandQueueDeps): CommandQueue {
     abortAll,
     submit(command) {
       const known = answers.get(command.id);
-      if (known) {
+      if (known && !(known.isAccepted && !deps.isWorkTold(command.id))) {
         if (known.kind === command.kind) return known.answer;
         return Promise.resolve(refuse(new Refusal('BAD_REQUEST', `command id was used for ${known.kind}`)));
       }
@@ -89,8 +92,10 @@ export function createCommandQueue(deps: CommandQueueDeps): CommandQueue {
         }
         return refuse(error);
       });
-      answers.set(command.id, { kind: command.kind, answer });
+      const entry = { kind: command.kind, answer, isAccepted: false };
+      answers.set(command.id, entry);
       void answer.then((result) => {
+        entry.isAccepted = result.outcome === 'accepted';
         if (result.outcome === 'refused') answers.delete(command.id);
         else forgetOldest(answers);
       });

@@ -56,6 +56,7 @@ export function beginWork(
     progress: (doneBytes, totalBytes) => tell({ doneBytes, totalBytes }, false),
   };
   context.workAbort = abort;
+  context.refiller.giveWay(what.kind);
   tell({}, true);
   context.workEnded = run(handle)
     .then(

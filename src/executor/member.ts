@@ -72,6 +72,7 @@ export async function openMember(deps: MemberDeps): Promise<Member> {
       if (mayLookAgain(context, command)) await lookAgain(context, deps);
       await admit(context, command);
     },
+    isWorkTold: (id) => context.work?.commandId === id,
     // Behind the start of its mysqld, which may take minutes, the seal of one that has ended would be given up.
     isBeside: (command) => command.kind === 'seal' && hasEndedPaused(context, context.pauseLease, command),
     execute: async (command, signal) => {

@@ -42,6 +42,8 @@ export interface Refiller {
   /** Begins and answers at once. Throws BUSY, NO_BACKUP_VOLUME. */
   begin(command: RefillArchive): CommandResult;
   status(): RefillStatus | null;
+  /** Other long work goes first: what runs fails with SUPERSEDED, and is asked for anew later. */
+  giveWay(kind: string): void;
   /** Ends what runs. Never throws. */
   close(): Promise<void>;
 }
@@ -52,6 +54,7 @@ export const noRefiller: Refiller = {
     throw new Refusal('NOT_RUNNING', 'the volumes were not looked at yet');
   },
   status: () => null,
+  giveWay: () => {},
   close: async () => {},
 };
 
@@ -94,6 +97,7 @@ export function startRefiller(context: MemberContext): Refiller {
       return { outcome: 'accepted' };
     },
     status: () => told,
+    giveWay: (kind) => running?.abort.abort(new Refusal('SUPERSEDED', `a ${kind} goes first`)),
     async close() {
       running?.abort.abort(new Refusal('SUPERSEDED', 'the task ends'));
       await running?.ended;
@@ -118,18 +122,13 @@ async function refill(context: MemberContext, command: RefillArchive, handle: Ha
     await removePartials(volume, segments);
     handle.tell({ totalBytes: segments.reduce((sum, { bytes }) => sum + bytes, 0) });
     for (const segment of segments) {
-      giveWay(context, handle);
+      handle.abort.signal.throwIfAborted();
       await requireRoom(context, volume, { bytes: segment.bytes, shareMax: command.shareMax });
       await fetchSegment(context, { client, volume, segment, handle });
     }
   } finally {
     client.close();
   }
-}
-
-function giveWay({ work }: MemberContext, { abort }: Handle): void {
-  if (work?.outcome === 'running') abort.abort(new Refusal('SUPERSEDED', `a ${work.kind} goes first`));
-  abort.signal.throwIfAborted();
 }
 
 interface Asking {
@@ -143,7 +142,7 @@ async function findOffered(context: MemberContext, { client, wanted, handle }: A
   const { clock, archive } = context;
   const since = clock.now();
   for (;;) {
-    giveWay(context, handle);
+    handle.abort.signal.throwIfAborted();
     const { segments: offered } = await client.readJson(
       transferPaths.archive(),
       archiveIndexSchema,
@@ -185,11 +184,7 @@ async function fetchSegment(context: MemberContext, { client, volume, segment, h
   await downloadFile({
     ...{ client, clock, signal, target, bytes, sha256 },
     path: transferPaths.segment(segment),
-    onBytes(count) {
-      handle.count(count);
-      const { work } = context;
-      if (work?.outcome === 'running') handle.abort.abort(new Refusal('SUPERSEDED', `a ${work.kind} goes first`));
-    },
+    onBytes: handle.count,
   });
   // What its sets are is read from the log itself: restores are planned by them.
   const found = await readSegment(volume, { serverUuid, name: `${name}.partial` }, signal);

@@ -8,8 +8,11 @@ const done: CommandResult = { outcome: 'done' };
 const head = { version: PROTOCOL_VERSION, epoch: 1, leaderToken: 1, sequence: 1 } as const;
 const command = (id: string, kind: 'freeze' | 'thaw' | 'fence' = 'freeze'): Command => ({ ...head, id, kind });
 
-function createQueue(execute: (command: Command, signal: AbortSignal) => Promise<CommandResult>) {
-  return createCommandQueue({ admit: async () => {}, execute, log: createLogger('silent') });
+function createQueue(
+  execute: (command: Command, signal: AbortSignal) => Promise<CommandResult>,
+  isWorkTold = (_: string) => true,
+) {
+  return createCommandQueue({ admit: async () => {}, execute, isWorkTold, log: createLogger('silent') });
 }
 
 test('the same id is carried out once and answered alike, also while it runs', async () => {
@@ -37,6 +40,19 @@ test('a refusal is not remembered: the next try may succeed', async () => {
 
   expect(await queue.submit(command('a'))).toMatchObject({ outcome: 'refused', code: 'NOT_RUNNING' });
   expect(await queue.submit(command('a'))).toEqual(done);
+});
+
+test('long work is begun once while it is told, and anew when other work hides how it ended', async () => {
+  const execute = vi.fn(async (): Promise<CommandResult> => ({ outcome: 'accepted' }));
+  let told = 'a';
+  const queue = createQueue(execute, (id) => id === told);
+
+  await queue.submit(command('a'));
+  await queue.submit(command('a'));
+  expect(execute).toHaveBeenCalledOnce();
+  told = 'b';
+  await queue.submit(command('a'));
+  expect(execute).toHaveBeenCalledTimes(2);
 });
 
 test('a fault is answered without a stack', async () => {

@@ -50,8 +50,10 @@ export interface Volume {
   backupsMax?: number;
   /** How many were saved here. */
   tails: number;
-  /** What is mounted there now is another, empty disk. */
+  /** It is not mounted: this empty directory is there instead. */
   hiddenBehind: Volume | null;
+  /** A file system of its own, which may be away. */
+  isOwnDevice: boolean;
 }
 
 export const firstState: MemberState = { leaderToken: 0, epoch: 0, wasWritable: false, held: null };
@@ -66,6 +68,7 @@ const emptyVolume = (path: string, place: string): Volume => ({
   backups: [],
   tails: 0,
   hiddenBehind: null,
+  isOwnDevice: false,
 });
 
 export interface Disks {
@@ -109,6 +112,7 @@ export function createDisks(onDestroyed: (volume: Volume) => void): Disks {
     volumes: () => [...volumes.values()],
     hide(volume) {
       volume.hiddenBehind ??= make(volume.path);
+      volume.isOwnDevice = true;
     },
     unhide(volume) {
       volume.hiddenBehind = null;

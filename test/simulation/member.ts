@@ -118,6 +118,7 @@ export class SimulatedMember {
     this.#queue = createCommandQueue({
       log: options.log,
       admit: (command) => this.#admit(command),
+      isWorkTold: (id) => this.#work?.commandId === id,
       isBeside: (command) => command.kind === 'seal' && this.#hasEndedPaused(command),
       execute: async (command, signal) => {
         try {
@@ -1222,9 +1223,9 @@ export class SimulatedMember {
   #volumesFound(): Status['volumesFound'] {
     const { data, backup } = this.options;
     if (!data || (this.#refusal && !(data.marker && backup && !backup.marker))) return undefined;
-    const tell = ({ place, marker, ...volume }: Volume) => {
+    const tell = ({ place, marker, isOwnDevice, ...volume }: Volume) => {
       const isEmpty = marker === null && volume.data === null && volume.backups.length === 0;
-      return { place, isOwnDevice: false, isMarked: marker !== null, isEmpty };
+      return { place, isOwnDevice, isMarked: marker !== null, isEmpty };
     };
     return { data: tell(data), backup: backup && tell(backup) };
   }

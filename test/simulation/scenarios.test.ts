@@ -73,6 +73,23 @@ const scenarios: readonly Scenario[] = [
     ],
   },
   {
+    name: 'a backup that failed unseen, because a rebuild came after it, is begun anew',
+    seed: 7644,
+    faults: [
+      { at: 14_936, kind: 'backup', target: 0 },
+      { at: 14_946, kind: 'killAtCommit', count: 21, when: 'before' },
+      { at: 14_973, kind: 'killMysqld', target: 'primary' },
+    ],
+  },
+  {
+    name: 'an empty disk that comes back over the directory that was filled in its place is filled, too',
+    seed: 6590,
+    faults: [
+      { at: 83, kind: 'diskAway', target: 2, ms: 21_291 },
+      { at: 22_620, kind: 'loseAnswers', count: 1 },
+    ],
+  },
+  {
     name: 'a disk that goes away while it is first filled is waited for',
     seed: 544,
     faults: [{ at: 1058, kind: 'diskAway', target: 'primary', ms: 9687 }],
