@@ -14,6 +14,11 @@ import type { Context } from './context.ts';
 /** An ACCEPT that is older than this and was not answered by any update is asked for. */
 const youngMs = 5000;
 const silentStates = ['INTENDED', 'TASK_STAGING'] as const;
+/**
+ * A task whose executor is not heard of is asked for after so long, and again as often. The master tells once that a task
+ * went with its agent, and does not tell it again when that update is lost.
+ */
+const unheardMs = 30_000;
 
 export interface Reconciler {
   /** A new subscription: every live launch is asked for. */
@@ -25,6 +30,8 @@ export interface Reconciler {
 export function createReconciler(context: Context): Reconciler {
   const moment = () => ({ now: context.clock.now(), random: context.random });
   let state: Reconciliation = startReconciliation([], context.clock.now());
+  /** When tasks whose executors are not heard of were asked for. */
+  const unheard = new Map<string, number>();
 
   async function send(): Promise<void> {
     const plan = planReconciliation(state, moment());
@@ -42,6 +49,20 @@ export function createReconciler(context: Context): Reconciler {
     }
   }
 
+  async function trackUnheard(): Promise<void> {
+    const { now } = moment();
+    const { executors, store } = context;
+    const broken = executors.connected().filter((taskId) => now - (executors.brokenSince(taskId) ?? now) >= unheardMs);
+    for (const taskId of unheard.keys()) if (!broken.includes(taskId)) unheard.delete(taskId);
+    const due = broken.filter((taskId) => now - (unheard.get(taskId) ?? 0) >= unheardMs && !state.tasks.has(taskId));
+    if (due.length === 0) return;
+    for (const { taskId, agentId } of await listLiveLaunches(store)) {
+      if (!due.includes(taskId)) continue;
+      unheard.set(taskId, now);
+      state = trackTask(state, { taskId, agentId }, now);
+    }
+  }
+
   return {
     async begin() {
       state = startReconciliation(await listLiveLaunches(context.store), context.clock.now());
@@ -54,6 +75,7 @@ export function createReconciler(context: Context): Reconciler {
     async tick(isConnected) {
       if (!isConnected) return;
       await trackSilent();
+      await trackUnheard();
       await send();
     },
   };

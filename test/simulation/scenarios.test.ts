@@ -82,6 +82,15 @@ const scenarios: readonly Scenario[] = [
     ],
   },
   {
+    name: 'a task that went with its agent is asked for when the master has told it in vain',
+    seed: 10_252,
+    faults: [
+      { at: 7419, kind: 'rebootHost', target: 'primary', keepsId: true },
+      { at: 7440, kind: 'isolate', target: 'primary', ms: 23_943 },
+      { at: 13_649, kind: 'mesosEvent', type: 'UPDATE', how: 'drop' },
+    ],
+  },
+  {
     name: 'an empty disk that comes back over the directory that was filled in its place is filled, too',
     seed: 6590,
     faults: [
