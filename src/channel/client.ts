@@ -109,6 +109,8 @@ function readAnswer(
       call.destroy();
     };
     const onAbort = () => fail(signal?.reason instanceof Error ? signal.reason : new Error('aborted'));
+    // Before anything ends it: a request that is destroyed emits an error, which ends the process when nobody listens.
+    call.on('error', reject);
     if (signal?.aborted) return onAbort();
     signal?.addEventListener('abort', onAbort, { once: true });
     const timer = clock.setTimeout(() => fail(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
@@ -117,7 +119,6 @@ function readAnswer(
       signal?.removeEventListener('abort', onAbort);
       if (!hasResponse) reject(new Error('the connection closed before an answer'));
     });
-    call.on('error', reject);
     call.on('response', (response) => {
       hasResponse = true;
       readBody(response, MAX_ANSWER_BYTES)

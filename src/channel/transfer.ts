@@ -74,17 +74,16 @@ export function createTransferClient(donor: Donor, clock: Clock): TransferClient
       path: `${TRANSFER_PATH}${path}`,
       headers: { authorization: `Bearer ${token}`, ...range },
     });
+    // It is told below, or by the response; an error that nobody listens to would end the process.
+    call.on('error', () => {});
     const guard = watchSilence(clock, signal, (error) => call.destroy(error));
     try {
       call.end();
       const [response] = (await once(call, 'response')) as [IncomingMessage];
-      // What breaks from here on comes out of the response; the request tells it a second time.
-      call.on('error', () => {});
       response.on('error', () => {});
       return { response, guard };
     } catch (error) {
       guard.stop();
-      call.on('error', () => {});
       if (error instanceof WrongCertificateError) throw new Refusal('TRANSFER_REFUSED', error.message);
       throw error;
     }

@@ -172,6 +172,15 @@ test('a call can be aborted', async () => {
   await expect(sent).rejects.toThrow('no longer wanted');
 });
 
+test('a call that nobody wants any more when it begins rejects, and ends nothing else', async () => {
+  const { port } = await startServer();
+  const over = AbortSignal.abort(new Error('no longer wanted'));
+
+  await expect(connect(port).send(command, { timeoutMs: 10_000, signal: over })).rejects.toThrow('no longer wanted');
+  // An error of the request that is emitted later would be one that nobody listens to.
+  expect(await connect(port).getStatus({ timeoutMs: 10_000 })).toBeDefined();
+});
+
 test('a watch gets a status at once, at every change and each second', async () => {
   const { port, publish, listeners } = await startServer();
   const seen: number[] = [];
