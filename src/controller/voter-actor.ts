@@ -132,17 +132,29 @@ async function clearDoubt(context: Context, view: ClusterView): Promise<boolean>
 }
 
 function wantedOf(view: ClusterView): Parameters<typeof nextVoterStep>[1] {
-  const { cluster, members, rebuilds } = view;
-  const replicas = members
-    .filter(({ ordinal, member }) => ordinal !== cluster.primary && member.desired === 'present')
-    .filter(({ ordinal }) => !rebuilds.some((rebuild) => rebuild.ordinal === ordinal))
-    .filter((member) => isWanted(view, member))
-    .map(({ ordinal, member, status }) => ({ ordinal, incarnation: member.incarnation, bootId: status?.bootId }));
-  return {
-    replicas,
-    k: acknowledgements(cluster.spec.members, cluster.spec.durability),
-    ackFlush: wantedFlush(cluster),
-  };
+  const { cluster, members } = view;
+  const k = acknowledgements(cluster.spec.members, cluster.spec.durability);
+  const wanted = members.filter(
+    (member) => member.ordinal !== cluster.primary && member.member.desired === 'present' && isWanted(view, member),
+  );
+  const replicas = exceptRebuilt(view, wanted, k).map(({ ordinal, member, status }) => ({
+    ordinal,
+    incarnation: member.incarnation,
+    bootId: status?.bootId,
+  }));
+  return { replicas, k, ackFlush: wantedFlush(cluster) };
+}
+
+/**
+ * Who is to be filled anew leaves first, the oldest rebuild before the others, as long as k are left to acknowledge: the
+ * commits of the primary would wait for ever for two that wait for each other. The later ones have their turn.
+ */
+function exceptRebuilt({ rebuilds }: ClusterView, wanted: readonly MemberView[], k: number): readonly MemberView[] {
+  const age = ({ ordinal }: MemberView) => rebuilds.findIndex((rebuild) => rebuild.ordinal === ordinal);
+  const untouched = wanted.filter((member) => age(member) < 0);
+  const waiting = wanted.filter((member) => age(member) >= 0 && member.isConnected && isRunning(member));
+  const youngestFirst = waiting.sort((one, other) => age(other) - age(one));
+  return [...untouched, ...youngestFirst.slice(0, Math.max(0, k - untouched.length))];
 }
 
 /**

@@ -237,6 +237,10 @@ function takeOver(context: MemberContext): void {
   } else if (damageOf(context)) {
     context.phase = 'failed';
     context.reason = damageOf(context);
+  } else if (isOtherIncarnation(context)) {
+    context.phase = 'failed';
+    const message = `the data volume holds incarnation ${context.marker!.incarnation}`;
+    context.reason = { code: 'INCARNATION_MISMATCH', message };
   } else if (held || wasWritable) {
     context.phase = 'held';
     const message = 'the last executor ended while the instance was writable';
@@ -244,11 +248,15 @@ function takeOver(context: MemberContext): void {
   } else if (context.marker && context.marker.fill !== 'filled') {
     context.phase = 'failed';
     context.reason = { code: 'REBUILD_UNFINISHED', message: 'filling the data volume was interrupted' };
-  } else if (context.marker && context.marker.incarnation !== context.plan.incarnation) {
-    context.phase = 'failed';
-    const message = `the data volume holds incarnation ${context.marker.incarnation}`;
-    context.reason = { code: 'INCARNATION_MISMATCH', message };
   }
+}
+
+/**
+ * A whole volume of another incarnation than the launch names: a disk that was away has come back after the member was
+ * filled elsewhere. That goes before a hold: what was held is out of date, and must not be led back into the cluster.
+ */
+function isOtherIncarnation({ marker, plan }: MemberContext): boolean {
+  return marker?.fill === 'filled' && marker.trim === null && marker.incarnation !== plan.incarnation;
 }
 
 /** Complete backups and tails count; what an interrupted backup left goes. */

@@ -209,11 +209,11 @@ export class SimulatedMember {
     const { held, wasWritable } = this.#state;
     const marker = this.#marker;
     if (this.#refusal) this.#setPhase('failed', { code: 'VOLUME_NOT_OURS', message: this.#refusal.message });
+    else if (marker?.fill === 'filled' && !marker.trim && marker.incarnation !== plan.incarnation)
+      this.#setPhase('failed', { code: 'INCARNATION_MISMATCH', message: `it holds ${marker.incarnation}` });
     else if (held || wasWritable) this.#setPhase('held', { code: 'HELD', message: held?.message ?? 'was writable' });
     else if (marker && marker.fill !== 'filled')
       this.#setPhase('failed', { code: 'REBUILD_UNFINISHED', message: 'filling was interrupted' });
-    else if (marker && marker.incarnation !== plan.incarnation)
-      this.#setPhase('failed', { code: 'INCARNATION_MISMATCH', message: `it holds ${marker.incarnation}` });
   }
 
   #setPhase(phase: Status['instance'], reason: Reason | null = null): void {

@@ -222,8 +222,8 @@ export const planted: readonly Planted[] = [
       },
       {
         file: 'controller/voter-actor.ts',
-        find: '.filter(({ ordinal }) => !rebuilds.some((rebuild) => rebuild.ordinal === ordinal))',
-        replace: '',
+        find: 'exceptRebuilt(view, wanted, k).map(',
+        replace: 'wanted.map(',
       },
     ],
     heldBy: {

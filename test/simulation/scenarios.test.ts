@@ -99,6 +99,37 @@ const scenarios: readonly Scenario[] = [
     ],
   },
   {
+    name: 'two replicas that are to be filled anew have their turn one after the other',
+    seed: 14604,
+    faults: [
+      { at: 7230, kind: 'pauseController', ms: 52100, hasSuccessor: false },
+      { at: 25277, kind: 'rebuild', target: 2 },
+      { at: 25328, kind: 'rebootHost', target: 2, keepsId: true, behindMs: 2914 },
+      { at: 26556, kind: 'rebuild', target: 1 },
+    ],
+  },
+  {
+    name: 'a disk that comes back after the member was filled elsewhere is filled anew, held or not',
+    seed: 15257,
+    faults: [
+      { at: 8219, kind: 'diskAway', target: 'primary', ms: 9550 },
+      { at: 11202, kind: 'rebuild', target: 0 },
+      { at: 15078, kind: 'stopMysqld', target: 2, ms: 1160 },
+    ],
+  },
+  {
+    name: 'a slow answer may come after the cluster was deleted',
+    seed: 16200,
+    faults: [
+      { at: 9808, kind: 'lateCommands', ms: 17258, count: 1 },
+      { at: 10008, kind: 'killMysqld', target: 'primary' },
+      { at: 15593, kind: 'rebootHost', target: 0, keepsId: false },
+      { at: 16559, kind: 'switchover', candidate: null },
+      { at: 17730, kind: 'killAtCommand', count: 2, when: 'after' },
+      { at: 17907, kind: 'slowNet', factor: 44, ms: 9488 },
+    ],
+  },
+  {
     name: 'a disk that goes away while it is first filled is waited for',
     seed: 544,
     faults: [{ at: 1058, kind: 'diskAway', target: 'primary', ms: 9687 }],
