@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { expect } from 'vitest';
 import type { CommandResult, Status } from '../../src/channel/protocol.ts';
 import { realClock } from '../../src/clock.ts';
+import { isGtidSubset, parseGtidSet, unionGtidSets } from '../../src/cluster/gtid-set.ts';
 import { connect, type Session } from '../../src/mysql/connection.ts';
 import { testDistribution } from '../mysql/instance.ts';
 import { createWorld, type TestMember, type World } from './world.ts';
@@ -103,8 +104,17 @@ async function waitForCommits(member: TestMember, count: number): Promise<void> 
 }
 
 export async function promoteNext(on: TrimWorld): Promise<void> {
-  const [next, other] = othersOf(on) as [TestMember, TestMember];
-  const { gtidReceived = '' } = await next.command({ kind: 'freeze' }, on.epoch);
+  const frozen = await Promise.all(
+    othersOf(on).map(async (each) => {
+      const { gtidExecuted = '', gtidReceived = '' } = await each.command({ kind: 'freeze' }, on.epoch);
+      return { each, gtidReceived, held: unionGtidSets(parseGtidSet(gtidExecuted), parseGtidSet(gtidReceived)) };
+    }),
+  );
+  // A heartbeat may have come between the two: the one that has it was enough to commit it.
+  const [one, another] = frozen as [(typeof frozen)[0], (typeof frozen)[0]];
+  const isBehind = !isGtidSubset(another.held, one.held);
+  const { each: next, gtidReceived } = isBehind ? another : one;
+  const other = (isBehind ? one : another).each;
   await next.command({ kind: 'catchUp', gtidSet: gtidReceived, timeoutMs: 10_000 }, on.epoch);
   on.epoch += 1;
   const promoted = next.command({ kind: 'promote', k: 1, member: next.ordinal, timeoutMs: 20_000 }, on.epoch);
