@@ -1,7 +1,7 @@
 /** `from` of a new cluster: which backup of which cluster serves, up to where; refused here when it cannot be. */
 import type { z } from 'zod';
 import { delay } from '../clock.ts';
-import { formatGtidSet, parseGtidSet } from '../cluster/gtid-set.ts';
+import { compactGtidSet, parseGtidSet } from '../cluster/gtid-set.ts';
 import { chooseBackup, copyRoomMb, type Origin, type Until } from '../cluster/recovery.ts';
 import type { SpecInput } from '../cluster/spec.ts';
 import type { ClusterSpec } from '../cluster/types.ts';
@@ -80,7 +80,7 @@ export function readUntil({ at, gtid }: Pick<From, 'at' | 'gtid'>, now: number, 
 
 function readSet(text: string, path: string): string {
   try {
-    return formatGtidSet(parseGtidSet(text)).replace(/\s+/g, '');
+    return compactGtidSet(parseGtidSet(text));
   } catch (error) {
     throw fault(`${path}gtid`, (error as Error).message);
   }

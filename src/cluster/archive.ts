@@ -9,7 +9,7 @@
  * - An archived log that a kept backup needs to go forward goes only when the archive's share of its volume is used up.
  */
 import {
-  formatGtidSet,
+  compactGtidSet,
   type GtidSet,
   hasCommonGtids,
   isGtidSetEmpty,
@@ -62,7 +62,6 @@ export interface LogSegment extends Omit<ArchiveSpan, 'fromGtids'> {
   readonly previousGtids: string;
 }
 
-const plain = (set: GtidSet): string => formatGtidSet(set).replace(/\s+/g, '');
 const least = (a: number | null, b: number | null) => (a === null || b === null ? (a ?? b) : Math.min(a, b));
 const greatest = (a: number | null, b: number | null) => (a === null || b === null ? (a ?? b) : Math.max(a, b));
 
@@ -78,7 +77,7 @@ export function findSpans(segments: readonly LogSegment[]): ArchiveSpan[] {
       known = unionGtidSets(known, own);
       spans[spans.length - 1] = {
         ...last,
-        gtidSet: plain(unionGtidSets(parseGtidSet(last.gtidSet), own)),
+        gtidSet: compactGtidSet(unionGtidSets(parseGtidSet(last.gtidSet), own)),
         firstAt: least(last.firstAt, segment.firstAt),
         lastAt: greatest(last.lastAt, segment.lastAt),
       };
@@ -123,13 +122,13 @@ export interface Coverage {
  */
 export function findCoverage({ spans, acknowledged, from }: CoverageInput): Coverage {
   const start = from ?? findOldestStart(spans);
-  if (start === null) return { start: null, missing: plain(parseGtidSet(acknowledged)), gap: '' };
+  if (start === null) return { start: null, missing: compactGtidSet(parseGtidSet(acknowledged)), gap: '' };
   const archived = unionGtidSets(...spans.map(({ gtidSet }) => parseGtidSet(gtidSet)));
   const missing = subtractGtidSets(subtractGtidSets(parseGtidSet(acknowledged), parseGtidSet(start)), archived);
   if (isGtidSetEmpty(missing)) return { start, missing: '', gap: '' };
   const before = unionGtidSets(...spans.map(({ fromGtids }) => parseGtidSet(fromGtids)));
   const later = subtractGtidSets(missing, before);
-  return { start, missing: plain(missing), gap: plain(subtractGtidSets(missing, later)) };
+  return { start, missing: compactGtidSet(missing), gap: compactGtidSet(subtractGtidSets(missing, later)) };
 }
 
 /** The start that is contained in all others; where they differ, what they have in common. */
@@ -139,7 +138,7 @@ function findOldestStart(spans: readonly ArchiveSpan[]): string | null {
     const set = parseGtidSet(fromGtids);
     oldest = oldest === null ? set : subtractGtidSets(oldest, subtractGtidSets(oldest, set));
   }
-  return oldest && plain(oldest);
+  return oldest && compactGtidSet(oldest);
 }
 
 export interface SourceLog {
@@ -233,7 +232,7 @@ export function findHolds(
     const set = parseGtidSet(executed);
     common = common === null ? set : subtractGtidSets(common, subtractGtidSets(common, set));
   }
-  return { executedByAll: common && plain(common), writtenOff };
+  return { executedByAll: common && compactGtidSet(common), writtenOff };
 }
 
 export interface RetentionInput {

@@ -101,6 +101,11 @@ export function formatGtidSet(set: GtidSet): string {
   return text;
 }
 
+/** The same in one line without white space, as it is stored and sent. */
+export function compactGtidSet(set: GtidSet): string {
+  return formatGtidSet(set).replaceAll('\n', '');
+}
+
 export function unionGtidSets(...sets: readonly GtidSet[]): GtidSet {
   const all = new Map<string, Interval[]>();
   for (const set of sets) {

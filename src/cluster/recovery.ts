@@ -9,7 +9,7 @@
  * - A target set is reached exactly, or refused.
  */
 import {
-  formatGtidSet,
+  compactGtidSet,
   type GtidSet,
   isGtidSetEmpty,
   isGtidSubset,
@@ -193,7 +193,7 @@ export function planLogs<T extends LogOption>(
     left = left.filter((log) => log !== next);
     executed = unionGtidSets(executed, intersect(parseLog(next).own, wanted));
   }
-  return { logs: chosen, missing: plain(subtractGtidSets(wanted, executed)) };
+  return { logs: chosen, missing: compactGtidSet(subtractGtidSets(wanted, executed)) };
 }
 
 /** `binlog.1000000` follows `binlog.999999`. */
@@ -204,8 +204,6 @@ function isLater(name: string, other: string): boolean {
 function intersect(left: GtidSet, right: GtidSet): GtidSet {
   return subtractGtidSets(left, subtractGtidSets(left, right));
 }
-
-const plain = (set: GtidSet): string => formatGtidSet(set).replace(/\s+/g, '');
 
 /** Whether a single transaction (`uuid:5` or `uuid:tag:5`) is in the set; fast enough to ask for each of a log. */
 export function createGtidTest(set: GtidSet): (gtid: string) => boolean {

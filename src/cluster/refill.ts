@@ -8,8 +8,8 @@
  */
 import { type ArchiveSpan, bySequence, findCoverage, type LogSegment } from './archive.ts';
 import {
+  compactGtidSet,
   countGtids,
-  formatGtidSet,
   type GtidSet,
   hasCommonGtids,
   isGtidSetEmpty,
@@ -64,14 +64,13 @@ export function findRefill(
         Number(a.donor.isPrimary) - Number(b.donor.isPrimary) ||
         a.donor.ordinal - b.donor.ordinal,
     );
-    if (best) return { ordinal: member.ordinal, donor: best.donor.ordinal, gtidSet: plain(best.gain) };
+    if (best) return { ordinal: member.ordinal, donor: best.donor.ordinal, gtidSet: compactGtidSet(best.gain) };
   }
   return null;
 }
 
 const setOf = (spans: readonly ArchiveSpan[]): GtidSet =>
   unionGtidSets(...spans.map(({ gtidSet }) => parseGtidSet(gtidSet)));
-const plain = (set: GtidSet): string => formatGtidSet(set).replace(/\s+/g, '');
 const intersect = (left: GtidSet, right: GtidSet): GtidSet => subtractGtidSets(left, subtractGtidSets(left, right));
 
 export interface OfferedSegment extends LogSegment {
@@ -96,5 +95,5 @@ export function chooseSegments<T extends OfferedSegment>(
     left = subtractGtidSets(left, own);
     segments.push(segment);
   }
-  return { segments, left: plain(left) };
+  return { segments, left: compactGtidSet(left) };
 }

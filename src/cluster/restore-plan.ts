@@ -2,7 +2,7 @@
  * How a cluster could be led back in place: which backup, whose archived logs, into which member, and what would be left
  * behind. Told before anything is touched; the executor that fills the member looks again, and exactly.
  */
-import { countGtids, formatGtidSet, isGtidSubset, parseGtidSet, subtractGtidSets } from './gtid-set.ts';
+import { compactGtidSet, countGtids, isGtidSubset, parseGtidSet, subtractGtidSets } from './gtid-set.ts';
 import { isNever } from './preferences.ts';
 import { defaultRates } from './rebuild-way.ts';
 import { type BackupOption, chooseBackup, type LogOption, planLogs, type Until } from './recovery.ts';
@@ -82,7 +82,7 @@ function planWithin(
   const { backup } = choice;
   const acknowledged = parseGtidSet(within);
   if (until.kind === 'gtid' && !isGtidSubset(parseGtidSet(until.gtidSet), acknowledged)) {
-    const missing = plain(subtractGtidSets(parseGtidSet(until.gtidSet), acknowledged));
+    const missing = compactGtidSet(subtractGtidSets(parseGtidSet(until.gtidSet), acknowledged));
     return notReached(`the cluster has not acknowledged ${missing}`, missing);
   }
   const target = until.kind === 'backup' ? backup.gtidSet : until.kind === 'gtid' ? until.gtidSet : within;
@@ -110,7 +110,7 @@ function planWithin(
       gtidSet,
       lastAt,
     })),
-    lost: plain(subtractGtidSets(parseGtidSet(facts.histories[0]!), parseGtidSet(kept))),
+    lost: compactGtidSet(subtractGtidSets(parseGtidSet(facts.histories[0]!), parseGtidSet(kept))),
     isLostExact: until.kind !== 'at',
     estimateMs: Math.round(fixedMs + (1000 * backup.bytes) / diskBytes + (1000 * toApply) / applied + cloneMs),
   };
@@ -132,10 +132,8 @@ function notReached(message: string, missing: string): RestorePlan {
   return { kind: 'refused', code: 'TARGET_NOT_REACHED', message, missing };
 }
 
-const plain = (set: ReturnType<typeof parseGtidSet>): string => formatGtidSet(set).replace(/\s+/g, '');
-
 /** What was acknowledged and is not in the restored state; '' when nothing is, or a set cannot be read. */
 export function lostOf(held: string, restored: string): string {
   const [all, kept] = [readSet(held), readSet(restored)];
-  return all && kept ? plain(subtractGtidSets(all, kept)) : '';
+  return all && kept ? compactGtidSet(subtractGtidSets(all, kept)) : '';
 }

@@ -6,6 +6,7 @@
 import type { Status } from '../channel/protocol.ts';
 import {
   areGtidSetsEqual,
+  compactGtidSet,
   formatGtidSet,
   isGtidSubset,
   ownGtidTag,
@@ -93,5 +94,5 @@ export function lastKnownOf(
   lastKnown: PrimarySets['lastKnown'],
 ): string {
   const sets = [lastKnown(id, epoch), rule?.base ?? ''].flatMap((text) => readSet(text) ?? []);
-  return formatGtidSet(unionGtidSets(...sets)).replace(/\s+/g, '');
+  return compactGtidSet(unionGtidSets(...sets));
 }

@@ -4,7 +4,7 @@
  */
 import { fromPromise } from 'xstate';
 import { findCoverage } from '../cluster/archive.ts';
-import { formatGtidSet, type GtidSet, isGtidSubset, parseGtidSet, unionGtidSets } from '../cluster/gtid-set.ts';
+import { compactGtidSet, type GtidSet, isGtidSubset, parseGtidSet, unionGtidSets } from '../cluster/gtid-set.ts';
 import { type RetirementInput, type RetirementProgress, retirementMachine } from '../machines/retirement.ts';
 import { recordRetained } from '../store/retained.ts';
 import type { Retained } from '../store/rows.ts';
@@ -104,7 +104,7 @@ async function putTogether(context: Context, view: ClusterView, signal: AbortSig
     const logged = await readPostMortem(context, view, signal);
     if (logged) sets.push(parseGtidSet(logged.gtid));
   }
-  return plain(unionGtidSets(...sets));
+  return compactGtidSet(unionGtidSets(...sets));
 }
 
 /** One that runs and could not be demoted. When it cannot be fenced either the others' silence has to do. */
@@ -117,8 +117,6 @@ async function fencePrimary(context: Context, view: ClusterView, signal: AbortSi
     context.log.warn({ err: error }, 'the primary could not be fenced');
   });
 }
-
-const plain = (set: GtidSet): string => formatGtidSet(set).replace(/\s+/g, '');
 
 /** Replicas first get what they lack, so that each archive is whole by itself; nobody waits for one that cannot. */
 async function endInstances(context: Context, { input: { clusterId }, signal }: Args): Promise<void> {

@@ -7,7 +7,7 @@ import { basename } from 'node:path';
 import type { Command, Status } from '../channel/protocol.ts';
 import { delay } from '../clock.ts';
 import { chooseExpired, choosePurge, defaultArchivePolicy, type SourceLog } from '../cluster/archive.ts';
-import { formatGtidSet, parseGtidSet, subtractGtidSets } from '../cluster/gtid-set.ts';
+import { compactGtidSet, parseGtidSet, subtractGtidSets } from '../cluster/gtid-set.ts';
 import { listBinaryLogs } from '../mysql/binlog.ts';
 import { type BinlogHead, readBinlogHead } from '../mysql/binlog-events.ts';
 import { type ArchiveChecker, startArchiveChecker } from './archive-check.ts';
@@ -190,5 +190,5 @@ class Running implements LogKeeper {
 }
 
 function subtract(from: string, what: string): string {
-  return formatGtidSet(subtractGtidSets(parseGtidSet(from), parseGtidSet(what))).replace(/\s+/g, '');
+  return compactGtidSet(subtractGtidSets(parseGtidSet(from), parseGtidSet(what)));
 }

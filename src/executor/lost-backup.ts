@@ -10,7 +10,7 @@ import type { Command, CommandResult } from '../channel/protocol.ts';
 import { Refusal } from '../errors.ts';
 import { refreshBackups } from './backup.ts';
 import { type MemberContext, requireVolumes } from './member-context.ts';
-import { openMemberState } from './member-state.ts';
+import { openMemberState, requireNewest } from './member-state.ts';
 import {
   createMarker,
   findForeign,
@@ -56,10 +56,7 @@ export async function markBackupVolume(context: MemberContext, command: Take): P
   const marker = await readMarker(data);
   const foreign = marker && findForeign(data, marker, plan);
   if (!marker || foreign) throw foreign ?? new Refusal('VOLUME_NOT_OURS', 'the data volume has no marker');
-  const { leaderToken, epoch } = (context.refusal ? await openMemberState(data) : context.state).get();
-  if (command.leaderToken < leaderToken)
-    throw new Refusal('STALE_LEADER', `leader ${leaderToken} commands this member`);
-  if (command.epoch < epoch) throw new Refusal('STALE_EPOCH', `this member knows epoch ${epoch}`);
+  requireNewest((context.refusal ? await openMemberState(data) : context.state).get(), command);
   const backup = await openVolume(sandbox, 'backup', plan.backup);
   const known = await readMarker(backup);
   if (known) {

@@ -17,6 +17,18 @@ import type { Volume } from './volumes.ts';
 /** Some 120 bytes a file: half a million files. */
 export const LIST_BYTES_MAX = 64 * 1024 * 1024;
 
+/** A manifest or a list of files that comes as a stream. Throws BACKUP_DAMAGED past LIST_BYTES_MAX. */
+export async function readList(stream: AsyncIterable<Buffer>): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  let size = 0;
+  for await (const part of stream) {
+    size += part.length;
+    if (size > LIST_BYTES_MAX) throw new Refusal('BACKUP_DAMAGED', 'the list of files is too long');
+    parts.push(part);
+  }
+  return Buffer.concat(parts);
+}
+
 /** Within a backup's directory. `sealedFiles` instead of `files`, and `mac`: of an encrypted one. */
 export const names = {
   manifest: 'manifest.json',

@@ -4,6 +4,8 @@
  */
 import { join } from 'node:path';
 import { z } from 'zod';
+import type { Command } from '../channel/protocol.ts';
+import { Refusal } from '../errors.ts';
 import { readIfThere, writeDurable } from './durable.ts';
 import type { Volume } from './volumes.ts';
 
@@ -28,6 +30,17 @@ export interface MemberStateFile {
   get(): MemberState;
   /** Merges, writes durable, then returns. Calls are serialised. Nothing is written when nothing changes. */
   update(change: Partial<Omit<MemberState, 'version'>>): Promise<void>;
+}
+
+/** Throws STALE_LEADER, STALE_EPOCH: a newer leader has commanded this member, or it knows a newer epoch. */
+export function requireNewest(
+  { leaderToken, epoch }: MemberState,
+  command: Pick<Command, 'leaderToken' | 'epoch'>,
+): void {
+  if (command.leaderToken < leaderToken) {
+    throw new Refusal('STALE_LEADER', `leader ${leaderToken} commands this member`, { leaderToken });
+  }
+  if (command.epoch < epoch) throw new Refusal('STALE_EPOCH', `this member knows epoch ${epoch}`, { epoch });
 }
 
 /** Reads the state of a data volume; a volume without one starts at zero. Throws when the file is damaged: doubt means stop. */

@@ -20,6 +20,7 @@ import { markBackupVolume, requireBackupVolume, takeBackupVolume } from './lost-
 import { removePartialBackups } from './manifest.ts';
 import { type MemberContext, reasonOf, requireVolumes, setPhase } from './member-context.ts';
 import { pathsOf } from './member-files.ts';
+import { requireNewest } from './member-state.ts';
 import { endPauseLease, endsPauseLease, hasEndedPaused } from './pause-lease.ts';
 import { rebuild } from './rebuild.ts';
 import { noRefiller, startRefiller } from './refill.ts';
@@ -279,11 +280,7 @@ async function takeOverBackups(context: MemberContext): Promise<void> {
 /** Stale commands are refused; a newer leader or epoch is durable before the command is obeyed. */
 async function admit(context: MemberContext, command: Command): Promise<void> {
   requireVolumes(context);
-  const { leaderToken, epoch } = context.state.get();
-  if (command.leaderToken < leaderToken) {
-    throw new Refusal('STALE_LEADER', `leader ${leaderToken} commands this member`, { leaderToken });
-  }
-  if (command.epoch < epoch) throw new Refusal('STALE_EPOCH', `this member knows epoch ${epoch}`, { epoch });
+  requireNewest(context.state.get(), command);
   requireInOrder(context, command);
   // An unmarked volume is not written to before a command may fill it; nothing but these gets past here then.
   if (!context.marker && command.kind !== 'start' && command.kind !== 'rebuild' && command.kind !== 'copy') {

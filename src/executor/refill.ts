@@ -73,7 +73,7 @@ export function startRefiller(context: MemberContext): Refiller {
 
   const run = async (command: RefillArchive, abort: AbortController) => {
     try {
-      await refill(context, command, { abort, tell, count, read: () => told! });
+      await refill(context, command, { signal: abort.signal, tell, count, read: () => told! });
       tell({ outcome: 'done' });
     } catch (error) {
       context.log.warn({ err: error, donor: command.donor.ordinal }, 'the archive was not refilled');
@@ -106,7 +106,7 @@ export function startRefiller(context: MemberContext): Refiller {
 }
 
 interface Handle {
-  readonly abort: AbortController;
+  readonly signal: AbortSignal;
   tell(change: Partial<RefillStatus>): void;
   /** Bytes that came; told with the next status. */
   count(bytes: number): void;
@@ -122,7 +122,7 @@ async function refill(context: MemberContext, command: RefillArchive, handle: Ha
     await removePartials(volume, segments);
     handle.tell({ totalBytes: segments.reduce((sum, { bytes }) => sum + bytes, 0) });
     for (const segment of segments) {
-      handle.abort.signal.throwIfAborted();
+      handle.signal.throwIfAborted();
       await requireRoom(context, volume, { bytes: segment.bytes, shareMax: command.shareMax });
       await fetchSegment(context, { client, volume, segment, handle });
     }
@@ -142,17 +142,13 @@ async function findOffered(context: MemberContext, { client, wanted, handle }: A
   const { clock, archive } = context;
   const since = clock.now();
   for (;;) {
-    handle.abort.signal.throwIfAborted();
-    const { segments: offered } = await client.readJson(
-      transferPaths.archive(),
-      archiveIndexSchema,
-      handle.abort.signal,
-    );
+    handle.signal.throwIfAborted();
+    const { segments: offered } = await client.readJson(transferPaths.archive(), archiveIndexSchema, handle.signal);
     const { segments, left } = chooseSegments(offered, { wanted, isHeld: (segment) => archive.holds(segment) });
     if (left === '' || clock.now() - since > SEAL_WAIT_MS) {
       return segments.flatMap((segment) => (segment.sha256 === null ? [] : [{ ...segment, sha256: segment.sha256 }]));
     }
-    await delay(clock, LOOK_MS, handle.abort.signal);
+    await delay(clock, LOOK_MS, handle.signal);
   }
 }
 
@@ -177,7 +173,7 @@ interface Fetching {
 
 async function fetchSegment(context: MemberContext, { client, volume, segment, handle }: Fetching): Promise<void> {
   const { clock, archive } = context;
-  const { signal } = handle.abort;
+  const { signal } = handle;
   const { bytes, sha256, name, serverUuid } = segment;
   const target = partialOf(volume, segment);
   await makeDirectory(dirname(target));

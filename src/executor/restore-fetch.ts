@@ -10,11 +10,10 @@ import { type Clock, delay } from '../clock.ts';
 import { Refusal } from '../errors.ts';
 import { downloadFile } from './download.ts';
 import { readIfThere, syncTree, writeDurable } from './durable.ts';
-import { type BackupFiles, checkFiles, type Manifest, makeDirectories, manifestSchema } from './manifest.ts';
+import { type BackupFiles, checkFiles, type Manifest, makeDirectories, manifestSchema, readList } from './manifest.ts';
 
 /** Small files cost a round trip each. */
 const AT_ONCE = 4;
-const LIST_BYTES_MAX = 64 * 1024 * 1024;
 const TRIES = 20;
 const PAUSE_MS = 1000;
 
@@ -54,14 +53,7 @@ export async function fetchManifest(options: FetchOptions): Promise<FetchedBacku
 async function fetchText({ client, clock, signal }: FetchOptions, path: string): Promise<string> {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      const parts: Buffer[] = [];
-      let size = 0;
-      for await (const chunk of await client.open(path, 0, signal)) {
-        size += chunk.length;
-        if (size > LIST_BYTES_MAX) throw new Refusal('BACKUP_DAMAGED', 'the list of files is too long');
-        parts.push(chunk);
-      }
-      return Buffer.concat(parts).toString('utf8');
+      return (await readList(await client.open(path, 0, signal))).toString('utf8');
     } catch (error) {
       signal.throwIfAborted();
       if (error instanceof Refusal && error.code === 'NOT_FOUND') {

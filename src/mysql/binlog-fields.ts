@@ -4,7 +4,7 @@
  * Layouts: https://dev.mysql.com/doc/dev/mysql-server/latest/classmysql_1_1binlog_1_1event_1_1Gtid__event.html and
  * libs/mysql/serialization/readme.md of the MySQL sources.
  */
-import { formatGtidSet, GTID_INTERVALS_MAX, parseGtidSet } from '../cluster/gtid-set.ts';
+import { compactGtidSet, GTID_INTERVALS_MAX, parseGtidSet } from '../cluster/gtid-set.ts';
 
 const UUID_BYTES = 16;
 const NUMBER_MAX = 2n ** 63n - 2n;
@@ -145,7 +145,7 @@ export function readPreviousGtids(body: Buffer): string {
       at += 16;
     }
   }
-  return formatGtidSet(parseGtidSet(parts.join(','))).replace(/\s+/g, '');
+  return compactGtidSet(parseGtidSet(parts.join(',')));
 }
 
 /**

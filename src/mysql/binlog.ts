@@ -8,6 +8,7 @@ import { open, readFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Clock } from '../clock.ts';
 import {
+  compactGtidSet,
   formatGtidSet,
   type GtidSet,
   isGtidSetEmpty,
@@ -78,7 +79,7 @@ export async function listBinaryLogs(dataDir: string): Promise<string[]> {
  */
 export async function findTail(options: FindTail): Promise<Tail> {
   const keep = parseGtidSet(options.keep);
-  const keepText = formatGtidSet(keep).replace(/\s+/g, '');
+  const keepText = compactGtidSet(keep);
   if (keepText.length > MAX_KEEP_LENGTH) throw unreadable(`the set to keep has ${keepText.length} characters`);
   const path = (await listBinaryLogs(options.dataDir)).at(-1)!;
   const walked = await walkEvents(path, options.signal);
@@ -108,7 +109,7 @@ export async function findTail(options: FindTail): Promise<Tail> {
     position: first.position,
     bytes: walked.fileBytes - first.position,
     headBytes: walked.headBytes,
-    gtidSet: formatGtidSet(gtids).replace(/\s+/g, ''),
+    gtidSet: compactGtidSet(gtids),
     transactions: found.length,
   };
 }

@@ -1,7 +1,7 @@
 /** Transactions in the binary logs of a data directory that another member lacks, in whatever log. mysqld is down. */
 import { basename } from 'node:path';
 import {
-  formatGtidSet,
+  compactGtidSet,
   type GtidSet,
   isGtidSubset,
   ownGtidTag,
@@ -70,7 +70,7 @@ export async function findLacking(dataDir: string, keepText: string, signal: Abo
     await walkBinaryLog(path, { signal, onTransaction });
     if (ranges.length > 0) parts.push({ path, headBytes: head.headBytes, ranges });
   }
-  return { parts, transactions, gtidSet: formatGtidSet(unionGtidSets(...found)).replace(/\s+/g, '') };
+  return { parts, transactions, gtidSet: compactGtidSet(unionGtidSets(...found)) };
 }
 
 function holdsNothingElse(previous: string, next: string, keep: GtidSet): boolean {

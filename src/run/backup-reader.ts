@@ -5,14 +5,13 @@ import { createTransferClient, type TransferClient, transferPaths } from '../cha
 import { type Clock, delay } from '../clock.ts';
 import type { Controller } from '../controller/controller.ts';
 import { Refusal } from '../errors.ts';
-import { names } from '../executor/manifest.ts';
+import { names, readList } from '../executor/manifest.ts';
 import { suffixOf } from '../executor/packing.ts';
 
 /** As long as a download may take. */
 const EXPIRES_MS = 24 * 3600_000;
 const TRIES_MAX = 5;
 const RETRY_MS = 1000;
-const TEXT_BYTES_MAX = 64 * 1024 * 1024;
 
 const manifestSchema = z.looseObject({
   directories: z.array(z.string()).optional(),
@@ -87,14 +86,7 @@ async function readAbout(client: TransferClient, { id, isPacked }: Wanted, signa
 }
 
 async function readText(client: TransferClient, path: string, signal: AbortSignal): Promise<Buffer> {
-  const parts: Buffer[] = [];
-  let size = 0;
-  for await (const part of await client.open(path, 0, signal)) {
-    size += part.length;
-    if (size > TEXT_BYTES_MAX) throw new Refusal('BACKUP_DAMAGED', 'the list of files is too long');
-    parts.push(part);
-  }
-  return Buffer.concat(parts);
+  return readList(await client.open(path, 0, signal));
 }
 
 async function* readWhole(

@@ -5,16 +5,14 @@ import { downloadQuery } from '../backup-schemas.ts';
 import type { ApiDeps, App } from '../deps.ts';
 import { tarOf } from '../download.ts';
 import { checkOwner, getClusterNamed, requireNotRetained } from '../lookups.ts';
+import { boundReaders } from '../readers.ts';
 import * as schemas from '../schemas.ts';
 
 /** Each holds two connections and a stream. */
 const DOWNLOADS_MAX = 8;
 
 export function addDownloadRoute(app: App, deps: ApiDeps): void {
-  const running = new Set<AbortController>();
-  app.addHook('preClose', async () => {
-    for (const abort of running) abort.abort(new Error('the API ends'));
-  });
+  const begin = boundReaders(app, DOWNLOADS_MAX, 'downloads run');
   app.route({
     method: 'GET',
     url: '/v1/clusters/:name/backups/:id/download',
@@ -34,19 +32,13 @@ export function addDownloadRoute(app: App, deps: ApiDeps): void {
       checkOwner(backup, cluster);
       if (backup.state !== 'complete') throw new Refusal('NOT_FOUND', `Backup ${backup.id} is not there.`);
       if (backup.badReason !== null) throw new Refusal('BACKUP_DAMAGED', `Backup ${backup.id}: ${backup.badReason}`);
-      if (running.size >= DOWNLOADS_MAX) throw new Refusal('TOO_MANY_STREAMS', `${DOWNLOADS_MAX} downloads run.`);
-      const abort = new AbortController();
-      running.add(abort);
-      const end = () => {
-        running.delete(abort);
-        abort.abort(new Error('the reader went away'));
-      };
+      const { signal, end } = begin();
       reply.raw.once('close', end);
       try {
         const { maxBytesPerSec } = cluster.backupPolicy;
         const { clusterId, ordinal, id } = backup;
         const isPacked = request.query.packed === 'true';
-        const reader = await deps.readBackup({ clusterId, ordinal, id, maxBytesPerSec, isPacked }, abort.signal);
+        const reader = await deps.readBackup({ clusterId, ordinal, id, maxBytesPerSec, isPacked }, signal);
         reply.raw.once('close', () => reader.close());
         const tar = tarOf(reader, backup.endedAt ?? backup.startedAt);
         request.log.info({ cluster: cluster.name, backup: id, by: request.requestedBy }, 'download of a backup');
@@ -54,9 +46,9 @@ export function addDownloadRoute(app: App, deps: ApiDeps): void {
           .type('application/x-tar')
           .header('content-length', tar.bytes)
           .header('content-disposition', `attachment; filename="${cluster.name}-${id}.tar"`);
-        return reply.send(Readable.from(tar.read(abort.signal), { objectMode: false }));
+        return reply.send(Readable.from(tar.read(signal), { objectMode: false }));
       } catch (error) {
-        running.delete(abort);
+        end();
         throw error;
       }
     },

@@ -7,6 +7,7 @@ import type { ClusterRow } from '../../store/rows.ts';
 import type { ApiDeps, App } from '../deps.ts';
 import type { LiveTail } from '../live.ts';
 import { getClusterNamed, requireNotRetained } from '../lookups.ts';
+import { type BeginReading, boundReaders } from '../readers.ts';
 import * as schemas from '../schemas.ts';
 
 /** Each holds two connections. */
@@ -22,27 +23,12 @@ interface Kept {
 }
 
 export function addTailFileRoutes(app: App, deps: ApiDeps): void {
-  const running = new Set<AbortController>();
-  app.addHook('preClose', async () => {
-    for (const abort of running) abort.abort(new Error('the API ends'));
-  });
-  const begin = () => {
-    if (running.size >= READERS_MAX) throw new Refusal('TOO_MANY_STREAMS', `${READERS_MAX} tails are read.`);
-    const abort = new AbortController();
-    running.add(abort);
-    const end = () => {
-      running.delete(abort);
-      abort.abort(new Error('the reader went away'));
-    };
-    return { signal: abort.signal, end };
-  };
+  const begin = boundReaders(app, READERS_MAX, 'tails are read');
   addFileRoute(app, deps, begin);
   addTextRoute(app, deps, begin);
 }
 
-type Begin = () => { readonly signal: AbortSignal; readonly end: () => void };
-
-function addFileRoute(app: App, deps: ApiDeps, begin: Begin): void {
+function addFileRoute(app: App, deps: ApiDeps, begin: BeginReading): void {
   app.route({
     method: 'GET',
     url: '/v1/clusters/:name/tails/:id/files/:file',
@@ -75,7 +61,7 @@ function addFileRoute(app: App, deps: ApiDeps, begin: Begin): void {
   });
 }
 
-function addTextRoute(app: App, deps: ApiDeps, begin: Begin): void {
+function addTextRoute(app: App, deps: ApiDeps, begin: BeginReading): void {
   app.route({
     method: 'GET',
     url: '/v1/clusters/:name/tails/:id/text',
