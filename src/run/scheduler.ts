@@ -97,7 +97,7 @@ export async function startScheduler(
   const times = createConditionTimes({
     known: await readConditionTimes(store),
     store: (clusterId, next) => setConditionTimes(store, leader, clusterId, next),
-    now: () => clock.now(),
+    clock,
     log,
   });
   const api = createApi({

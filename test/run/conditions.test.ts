@@ -8,6 +8,7 @@ import type { ConditionTime } from '../../src/store/conditions.ts';
 import { readConditionTimes, setConditionTimes } from '../../src/store/conditions.ts';
 import { lead } from '../../src/store/leadership.ts';
 import { aMember, aView } from '../controller/view.ts';
+import { createFakeClock } from '../mesos/fake-clock.ts';
 import { aCluster, cleanUp, testStore } from '../store/helper.ts';
 
 afterEach(cleanUp);
@@ -16,18 +17,15 @@ const log = { debug() {}, info() {}, warn() {}, error() {} } as never;
 const condition = (type: string, since: number): Condition => ({ type, since, reason: 'R', message: 'm' });
 
 function create(known: ReadonlyMap<string, readonly ConditionTime[]> = new Map()) {
-  let now = 0;
+  const clock = createFakeClock(0);
   const stored: (readonly ConditionTime[])[] = [];
   const store = async (_: string, times: readonly ConditionTime[]) => void stored.push(times);
-  const times = createConditionTimes({ known, store, now: () => now, log });
-  const at = (ms: number) => {
-    now = ms;
-  };
-  return { times, stored, at };
+  const times = createConditionTimes({ known, store, clock, log });
+  return { times, stored, clock };
 }
 
-test('times are kept at every look and stored when a condition comes or goes', async () => {
-  const { times, stored } = create();
+test('times are kept at every look and stored a second after a condition came or went', async () => {
+  const { times, stored, clock } = create();
 
   times.keep(aView(), [condition('Degraded', 5)]);
   times.keep(aView(), [condition('Degraded', 5)]);
@@ -35,18 +33,23 @@ test('times are kept at every look and stored when a condition comes or goes', a
   times.keep(aView(), [condition('WritesBlocked', 9)]);
 
   expect(times.of('cluster')).toEqual([{ type: 'WritesBlocked', since: 9 }]);
-  await expect.poll(() => stored.length).toBe(3);
-  expect(stored.at(-1)).toEqual([{ type: 'WritesBlocked', since: 9 }]);
+  expect(stored).toEqual([]);
+  clock.advance(1000);
+  await expect.poll(() => stored).toEqual([[{ type: 'WritesBlocked', since: 9 }]]);
+
+  times.keep(aView(), []);
+  clock.advance(1000);
+  await expect.poll(() => stored.at(-1)).toEqual([]);
 });
 
 test('what is derived right after a start, before executors are reached, is no news', () => {
-  const { times, at } = create(new Map([['cluster', [{ type: 'Ready', since: 3 }]]]));
+  const { times, clock } = create(new Map([['cluster', [{ type: 'Ready', since: 3 }]]]));
   const unreached = aView([aMember(0), aMember(1, {}, { isConnected: false }), aMember(2)]);
 
   times.keep(unreached, [condition('Degraded', 100)]);
   expect(times.of('cluster')).toEqual([{ type: 'Ready', since: 3 }]);
 
-  at(60_000);
+  clock.advance(60_000);
   times.keep(unreached, [condition('Degraded', 60_000)]);
   expect(times.of('cluster')).toEqual([{ type: 'Degraded', since: 60_000 }]);
 });
