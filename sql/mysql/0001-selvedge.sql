@@ -12,6 +12,12 @@ CREATE TABLE IF NOT EXISTS selvedge.heartbeat (
   at_ms BIGINT UNSIGNED NOT NULL
 ) ENGINE = InnoDB;
 
+-- All rows are there from the start, so that none is ever inserted by replication: a new primary may have passed over
+-- the heartbeat that another member took (src/executor/pass-over.ts), and the next must fit on both.
+INSERT IGNORE INTO selvedge.heartbeat (id, epoch, member, at_ms)
+WITH RECURSIVE row_of (id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM row_of WHERE id < 21)
+SELECT id, 0, 0, 0 FROM row_of;
+
 -- First transaction of each primary: binary logs alone tell who was the primary, and when.
 CREATE TABLE IF NOT EXISTS selvedge.epoch (
   epoch BIGINT UNSIGNED NOT NULL PRIMARY KEY,

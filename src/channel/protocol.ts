@@ -133,7 +133,13 @@ export const commandSchema = z.discriminatedUnion('kind', [
    * Become the primary of `epoch`: semi-sync source on with k, first transaction is the epoch row, then writable,
    * RESET REPLICA ALL last. Idempotent for the same epoch; also "still primary in this epoch" after a restart.
    */
-  command('promote', { k: z.number().int(), member: z.number().int(), timeoutMs: z.number().int() }),
+  command('promote', {
+    k: z.number().int(),
+    member: z.number().int(),
+    timeoutMs: z.number().int(),
+    /** Heartbeats that other members may hold and this one lacks, as a GTID set: logged as empty transactions first. */
+    heartbeats: z.string().optional(),
+  }),
   /**
    * Switchover's first step: super_read_only; answers the executed set. Running writers get until maxPauseMs and are
    * killed then; two seconds more, else TIMED_OUT and still writable. Undone by `promote` in the same epoch. With

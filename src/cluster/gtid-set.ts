@@ -140,6 +140,17 @@ export function withoutGtidTag(set: GtidSet, tag: string): GtidSet {
   return fromLines([...set.lines].filter(([key]) => key.slice(37) !== tag));
 }
 
+/** Only the lines of this tag, whichever server issued them. */
+export function onlyGtidTag(set: GtidSet, tag: string): GtidSet {
+  return fromLines([...set.lines].filter(([key]) => key.slice(37) === tag));
+}
+
+/** Each GTID by itself, as text. */
+export function* eachGtid(set: GtidSet): Generator<string> {
+  for (const [key, line] of set.lines)
+    for (const { first, last } of line) for (let n = first; n <= last; n++) yield `${key}:${n}`;
+}
+
 /** Have they at least one GTID in common? */
 export function hasCommonGtids(left: GtidSet, right: GtidSet): boolean {
   for (const [key, line] of left.lines) {

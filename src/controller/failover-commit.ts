@@ -1,6 +1,13 @@
 /** The commit point, and what makes it true on the members. */
 import { delay } from '../clock.ts';
-import { isGtidSubset, parseGtidSet } from '../cluster/gtid-set.ts';
+import {
+  compactGtidSet,
+  isGtidSubset,
+  onlyGtidTag,
+  ownGtidTag,
+  parseGtidSet,
+  subtractGtidSets,
+} from '../cluster/gtid-set.ts';
 import type { VoterRule } from '../cluster/types.ts';
 import { acknowledgements, firstRule, isSameVoter, ruleAfterPromotion } from '../cluster/voters.ts';
 import { commitPrimary, setActivated } from '../store/clusters.ts';
@@ -74,16 +81,19 @@ export async function activate(context: Context, args: Args): Promise<void> {
   const rule = await lowerAcknowledgements(context, view);
   if (proofOfEnd(primary)) return record(context, row, 'new primary ended', { activatedAt: context.clock.now() });
   const source = { host: primary.bundle.ip, port: primary.bundle.bundle.ports.mysql };
+  const heartbeats = heartbeatsBeyond(row);
   const promoted = sendTo(
     context,
     view,
     primary.ordinal,
-    { kind: 'promote', k: rule.k, member: primary.ordinal, timeoutMs: timeoutsMs.promote - 5000 },
     {
-      epoch,
-      timeoutMs: timeoutsMs.promote,
-      signal,
+      kind: 'promote',
+      k: rule.k,
+      member: primary.ordinal,
+      timeoutMs: timeoutsMs.promote - 5000,
+      ...(heartbeats === '' ? {} : { heartbeats }),
     },
+    { epoch, timeoutMs: timeoutsMs.promote, signal },
   );
   const others = view.members.filter(
     (member) =>
@@ -111,6 +121,17 @@ export async function activate(context: Context, args: Args): Promise<void> {
   await record(context, row, 'writable', { activatedAt: context.clock.now() });
   context.wakes.wake(view.cluster.id);
   await repointed;
+}
+
+/**
+ * Heartbeats that the dead primary logged and the new one lacks: by the final set alone nobody needs them to be promoted
+ * (post-mortem.ts). Who holds them could not follow, nor be filled from a primary whose first commit waits for it.
+ */
+function heartbeatsBeyond({ facts }: FailoverRow): string {
+  if (!facts.postMortem) return '';
+  const ours = onlyGtidTag(parseGtidSet(facts.postMortem.gtid), ownGtidTag);
+  const best = facts.reached?.find(({ ordinal }) => ordinal === (facts.catchUpFrom ?? facts.chosen));
+  return compactGtidSet(subtractGtidSets(ours, parseGtidSet(best?.gtid ?? '')));
 }
 
 /**

@@ -28,6 +28,7 @@ import { readSemiSync, setReplica, setSource } from '../mysql/semi-sync.ts';
 import { commitBarrier, startHeartbeat, stopHeartbeat } from './heartbeat-loop.ts';
 import { openSession, type RunningInstance } from './instance.ts';
 import { type MemberContext, requireInstance } from './member-context.ts';
+import { passOverHeartbeats } from './pass-over.ts';
 import { beginPauseLease, endPauseLease, hasEndedPaused, mayLease } from './pause-lease.ts';
 import { freeStuckCommits } from './stuck-commits.ts';
 
@@ -149,6 +150,10 @@ export async function promote(
   }
   context.isVoter = false;
   await setReplica(admin, false);
+  if (command.heartbeats !== undefined) {
+    await context.state.update({ wasWritable: true });
+    await passOverHeartbeats(context, instance, { heartbeats: command.heartbeats, epoch: command.epoch });
+  }
   await setSource(admin, command.k);
   await context.state.update({ wasWritable: true });
   signal.throwIfAborted();

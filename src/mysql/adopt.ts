@@ -58,5 +58,5 @@ async function putEpochsAside(session: Session, from: string): Promise<void> {
     [from],
   );
   await session.query('DELETE FROM selvedge.epoch');
-  await session.query('DELETE FROM selvedge.heartbeat');
+  await session.query('UPDATE selvedge.heartbeat SET epoch = 0, member = 0, at_ms = 0');
 }

@@ -32,7 +32,7 @@ export async function commitHeartbeat(session: Session, beat: Heartbeat, timeout
 /** The newest heartbeat that this member executed; null before the first. Lag is now - atMs. */
 export async function readHeartbeat(session: Session): Promise<Heartbeat | null> {
   const [row] = await session.query<Heartbeat>(
-    'SELECT epoch, member, at_ms AS atMs FROM selvedge.heartbeat WHERE id = 1',
+    'SELECT epoch, member, at_ms AS atMs FROM selvedge.heartbeat WHERE id = 1 AND at_ms > 0',
   );
   return row ? { epoch: Number(row.epoch), member: Number(row.member), atMs: Number(row.atMs) } : null;
 }
@@ -57,6 +57,19 @@ export async function writeEpoch(session: Session, row: EpochRow, timeoutMs: num
     [row.epoch, row.member, row.serverUuid, row.atMs],
     { timeoutMs },
   );
+}
+
+/** Has this member executed the row of that epoch? */
+export async function hasEpoch(session: Session, epoch: number): Promise<boolean> {
+  const rows = await session.query('SELECT 1 FROM selvedge.epoch WHERE epoch = ?', [epoch]);
+  return rows.length > 0;
+}
+
+/** Logs a transaction with this GTID and nothing in it. On a session of its own, not read-only. */
+export async function logEmpty(session: Session, gtid: string): Promise<void> {
+  await session.query('SET SESSION gtid_next = ?', [gtid]);
+  await session.query('BEGIN');
+  await session.query('COMMIT');
 }
 
 function isSameEpoch(known: { epoch: number; member: number; serverUuid: string }, row: EpochRow): boolean {

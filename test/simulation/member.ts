@@ -5,7 +5,7 @@
 import type { Command, CommandResult, LaunchPlan, Status } from '../../src/channel/protocol.ts';
 import { PROTOCOL_VERSION } from '../../src/channel/protocol.ts';
 import { delay } from '../../src/clock.ts';
-import { type GtidSet, isGtidSubset, parseGtidSet } from '../../src/cluster/gtid-set.ts';
+import { eachGtid, type GtidSet, isGtidSubset, parseGtidSet, subtractGtidSets } from '../../src/cluster/gtid-set.ts';
 import { type ErrorCode, Refusal } from '../../src/errors.ts';
 import { createCommandQueue } from '../../src/executor/command-queue.ts';
 import { endsPauseLease } from '../../src/executor/pause-lease.ts';
@@ -625,6 +625,7 @@ export class SimulatedMember {
       await this.#waitExecuted(instance, instance.data.received.text(), Math.max(0, deadline - clock.now()), signal);
     instance.isReplica = false;
     instance.ignoresAcknowledgements = mutants.has('answer-before-acknowledged');
+    if (command.heartbeats !== undefined) this.#passOver(instance, command.heartbeats, command.epoch);
     instance.setSource(command.k);
     await this.#pause('statement', signal);
     if (!mutants.has('forget-was-writable')) this.#update({ wasWritable: true });
@@ -649,6 +650,13 @@ export class SimulatedMember {
         })
         .catch(() => {});
     return answer;
+  }
+
+  /** As src/executor/pass-over.ts. */
+  #passOver(instance: Instance, heartbeats: string, epoch: number): void {
+    if (!instance.data.epochs.has(epoch - 1)) return;
+    const executed = parseGtidSet(instance.data.executed.text());
+    instance.passOver(eachGtid(subtractGtidSets(parseGtidSet(heartbeats), executed)));
   }
 
   async #commitEpoch(instance: Instance, command: Of<'promote'>, deadline: number): Promise<void> {

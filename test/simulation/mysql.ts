@@ -15,7 +15,7 @@ import { type Connection, createConnection, type Net } from './net.ts';
 import type { Random } from './random.ts';
 import type { Time } from './time.ts';
 
-export type WriteKind = 'write' | 'register' | 'heartbeat' | 'epoch';
+export type WriteKind = 'write' | 'register' | 'heartbeat' | 'epoch' | 'empty';
 
 export interface Transaction {
   /** Unique in the world, whatever GTID it was given. */
@@ -323,6 +323,18 @@ export class Instance {
     this.settle();
     for (const stream of this.#dumps) stream.pump();
     return transaction;
+  }
+
+  /** Logs empty transactions with these GTIDs of others, while semi-sync is off. */
+  passOver(gtids: Iterable<string>): void {
+    const { servers } = this;
+    for (const gtid of gtids) {
+      const at = gtid.lastIndexOf(':');
+      const [key, n] = [gtid.slice(0, at), Number(gtid.slice(at + 1))];
+      servers.nextTransaction += 1;
+      this.#flush({ id: servers.nextTransaction, key, n, kind: 'empty', at: servers.time.now(), epoch: 0, value: '' });
+    }
+    this.settle();
   }
 
   /** Into the binary log, under the next GTID. */

@@ -63,6 +63,17 @@ const scenarios: readonly Scenario[] = [
     ],
   },
   {
+    name: 'the only member that was left passes over the heartbeats that both others have',
+    seed: 255,
+    faults: [
+      { at: 12_077, kind: 'isolate', target: 'primary', ms: 13_899 },
+      { at: 14_376, kind: 'killMysqld', target: 2 },
+      { at: 26_493, kind: 'stopMysqld', target: 'primary', ms: 20_255 },
+      { at: 26_526, kind: 'rebootHost', target: 1, keepsId: true, behindMs: 2775 },
+      { at: 29_090, kind: 'leaveTail', ms: 3164, killAt: 'cutting' },
+    ],
+  },
+  {
     name: 'a member that was trimmed is the same writer after a restart',
     seed: 677,
     faults: [
