@@ -18,8 +18,8 @@ export function migrate(db: DatabaseSync, options: { readonly sqlDir: string; re
     'CREATE TABLE IF NOT EXISTS migration (number INTEGER NOT NULL PRIMARY KEY, name VARCHAR(255) NOT NULL, applied_at BIGINT NOT NULL)',
   );
   const migrations = listMigrations(options.sqlDir);
-  refuseNewerStore(db, migrations);
-  for (const migration of migrations) apply(db, migration, options);
+  const newest = readNewest(db, migrations);
+  for (const migration of migrations.slice(newest)) apply(db, migration, options);
 }
 
 function listMigrations(sqlDir: string): Migration[] {
@@ -33,11 +33,12 @@ function listMigrations(sqlDir: string): Migration[] {
   return migrations;
 }
 
-/** An older program must not write into a schema that it does not know. */
-function refuseNewerStore(db: DatabaseSync, migrations: readonly Migration[]): void {
+/** How many were applied. An older program must not write into a schema that it does not know. */
+function readNewest(db: DatabaseSync, migrations: readonly Migration[]): number {
   const newest = Number(db.prepare('SELECT COALESCE(MAX(number), 0) AS newest FROM migration').get()?.['newest']);
   if (newest > migrations.length)
     throw new Error(`the store has migration ${newest}, this program knows ${migrations.length}: use a newer program`);
+  return newest;
 }
 
 function apply(db: DatabaseSync, { number, name }: Migration, options: { sqlDir: string; now: number }): void {

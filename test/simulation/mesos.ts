@@ -52,6 +52,9 @@ const resources = (): Resource[] => [
   scalar('disk', 4096, { disk: { source: { type: 'PATH', path: { root: '/disks/path0' } } } }),
 ];
 
+/** What the other side gets of it. */
+const overTheWire = <T>(event: T): T => JSON.parse(JSON.stringify(event));
+
 export function createMesos(options: {
   readonly time: Time;
   readonly net: Net;
@@ -100,7 +103,7 @@ export function createMesos(options: {
           options.onPersist(key, checkpoint);
         },
         send: (streamId, event) => {
-          const copy = structuredClone(event);
+          const copy = overTheWire(event);
           time.after(0, () => byStream.get(streamId)?.receive(copy));
         },
         close: (streamId) => {
@@ -151,7 +154,7 @@ export function createMesos(options: {
     sendToScheduler(streamId, event) {
       const found = streams.get(streamId);
       if (!found) return;
-      const copy = structuredClone(event);
+      const copy = overTheWire(event);
       found.lastAt = Math.max(found.lastAt, time.now() + net.delay());
       time.after(found.lastAt - time.now(), () => {
         if (streams.get(streamId) === found || found.lastAt >= time.now()) found.stream.event(copy);
