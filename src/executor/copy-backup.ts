@@ -4,6 +4,7 @@ import { constants } from 'node:fs';
 import { copyFile, mkdir, open, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Refusal } from '../errors.ts';
+import { createDirect } from './direct-io.ts';
 import { syncDirectory } from './durable.ts';
 import type { WorkHandle } from './long-work.ts';
 import { type BackupFiles, dataOf, hashFile, makeDirectories } from './manifest.ts';
@@ -72,10 +73,11 @@ async function copyChecked(from: string, to: string, signal: AbortSignal): Promi
     await rm(to, { force: true });
   }
   const hash = createHash('sha256');
-  await using file = await open(to, 'wx', 0o640);
+  await using file = await createDirect(to, 0o640);
   const bytes = await readThrough(from, signal, async (chunk) => {
+    const written = file.write(chunk);
     hash.update(chunk);
-    await file.writeFile(chunk);
+    await written;
   });
   await file.sync();
   return { bytes, sha256: hash.digest('hex') };

@@ -1,8 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createDirect } from '../../src/executor/direct-io.ts';
 import { hashFile } from '../../src/executor/manifest.ts';
 import { readThrough } from '../../src/executor/read-through.ts';
 
@@ -13,7 +14,7 @@ beforeAll(() => {
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
 const never = new AbortController().signal;
-const chunkBytes = 512 * 1024;
+const chunkBytes = 1024 * 1024;
 
 test.each([0, 1, chunkBytes - 1, chunkBytes, chunkBytes + 1, 3 * chunkBytes + 7])(
   '%d bytes are read as they are',
@@ -29,6 +30,31 @@ test.each([0, 1, chunkBytes - 1, chunkBytes, chunkBytes + 1, 3 * chunkBytes + 7]
     expect(Buffer.concat(chunks).equals(content)).toBe(true);
     const sha256 = createHash('sha256').update(content).digest('hex');
     expect(await hashFile(path, never)).toEqual({ bytes: size, sha256 });
+  },
+);
+
+test('a file system that cannot be read past its cache is read through it', async () => {
+  const chunks: Buffer[] = [];
+
+  await readThrough('/proc/version', never, (chunk) => void chunks.push(Buffer.from(chunk)));
+
+  expect(Buffer.concat(chunks).toString()).toBe(readFileSync('/proc/version', 'utf8'));
+});
+
+test.each([0, 1, 4096, chunkBytes - 1, chunkBytes, 2 * chunkBytes + 4096, 2 * chunkBytes + 4097])(
+  '%d bytes are written as they are',
+  async (size) => {
+    const [from, to] = [join(dir, `from${size}`), join(dir, `to${size}`)];
+    const content = randomBytes(size);
+    writeFileSync(from, content);
+
+    await using file = await createDirect(to, 0o640);
+    await readThrough(from, never, (chunk) => file.write(chunk));
+    await file.sync();
+
+    expect(readFileSync(to).equals(content)).toBe(true);
+    expect(statSync(to).mode & 0o777).toBe(0o640);
+    await expect(createDirect(to, 0o640)).rejects.toMatchObject({ code: 'EEXIST' });
   },
 );
 
