@@ -39,6 +39,7 @@ const usage = `npm run bench -- NAME [options]
   --saturated  failover: eight writers at full speed instead of a paced one
   --service    failover, switchover: the writer of ours knows the service port alone, behind \`selvedge proxy\`
   --gb N       backup, verify, rebuild, restore: how much data, 2 by default
+  --rate N     backup: its policy allows so many MB/s; told is what commits of the primary then feel
   --floor-only leave ours out
   --json       only the line of JSON on stdout
   --help       this text
@@ -52,11 +53,13 @@ const roundTimeoutMs = 120_000;
 const dataTimeoutMs = 60 * 60_000;
 const runsMax = 100;
 const gigabytesMax = 20;
+const rateMbMax = 10_000;
 
 interface Options {
   readonly name: Name | RateName | DataName | 'memory';
   readonly runs: number;
   readonly gigabytes: number;
+  readonly rateMb: number | null;
   readonly isFloorOnly: boolean;
   readonly say: (text: string) => void;
 }
@@ -69,6 +72,7 @@ function readArguments(): Options | 'help' | null {
       options: {
         runs: { type: 'string', default: '5' },
         gb: { type: 'string', default: '2' },
+        rate: { type: 'string' },
         saturated: flag,
         service: flag,
         'floor-only': flag,
@@ -86,8 +90,11 @@ function readArguments(): Options | 'help' | null {
     if (!Number.isInteger(runs) || runs < 1 || runs > runsMax) throw new Error(`--runs takes 1 to ${runsMax}`);
     if (isFloorOnly && !isCompared(name as Name)) throw new Error(`there is no floor of ${name}`);
     if (!(gigabytes > 0 && gigabytes <= gigabytesMax)) throw new Error(`--gb takes up to ${gigabytesMax}`);
+    const rateMb = values.rate === undefined ? null : Number(values.rate);
+    if (rateMb !== null && name !== 'backup') throw new Error('--rate is for backup');
+    if (rateMb !== null && !(rateMb >= 1 && rateMb <= rateMbMax)) throw new Error(`--rate takes 1 to ${rateMbMax}`);
     const out = values.json ? process.stderr : process.stdout;
-    return { name, runs, gigabytes, isFloorOnly, say: (text) => void out.write(`${text}\n`) };
+    return { name, runs, gigabytes, rateMb, isFloorOnly, say: (text) => void out.write(`${text}\n`) };
   } catch (error) {
     process.stderr.write(`${(error as Error).message}\n\n${usage}`);
     return null;

@@ -71,12 +71,17 @@ export function createSteps() {
   };
 }
 
-/** `cp -a` of the replica's data files onto its backup volume, and `sync` of them. */
+/**
+ * `cp -a` of the replica's data files onto its backup volume, and `sync` of them. Both read from the disk: mysqld keeps
+ * its files out of the page cache, and what an earlier round left there is dropped first.
+ */
 export async function copyFiles(world: DataWorld): Promise<Sample> {
   const { data, backup } = await world.directories(world.replica);
   const target = join(backup, 'bench-copy');
   mkdirSync(target);
   try {
+    const drop = 'find "$1" -type f -exec dd if={} iflag=nocache count=0 status=none \\;';
+    await runProgram('sh', ['-c', drop, 'sh', data]);
     const startedAt = now();
     const script = 'cd "$1" && cp -a $(ls -A | grep -vE "^(binlog|relay)") "$2" && sync -f "$2"';
     await runProgram('sh', ['-c', script, 'sh', data, target]);

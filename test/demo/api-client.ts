@@ -57,6 +57,8 @@ export function createApiClient(baseUrl: string) {
     endpoints: (name: string) => request<EndpointsAnswer>(`${cluster(name)}/endpoints`),
     failovers: async (name: string) => (await request<Answer<'failoverList'>>(`${cluster(name)}/failovers`)).failovers,
     changePrimary: (name: string, body: unknown) => request<FailoverAnswer>(`${cluster(name)}/failovers`, 'POST', body),
+    setBackupPolicy: (name: string, policy: object) =>
+      request<unknown>(`${cluster(name)}/backup-policy`, 'PUT', policy),
     backUp: (name: string, member: number) => request<BackupAnswer>(`${cluster(name)}/backups`, 'POST', { member }),
     backup: (name: string, id: string) => request<BackupAnswer>(`${cluster(name)}/backups/${id}`),
     verify: (name: string, id: string) =>
