@@ -23,7 +23,8 @@ export interface Checks {
   onStored(): void;
   onPersist(agentKey: string, checkpoint: AgentCheckpoint): void;
   onDestroyed(volume: Volume): void;
-  onInitialised(volume: Volume): void;
+  /** Just before an empty data directory is made. */
+  onInitialise(volume: Volume): void;
   fail(guarantee: string, message: string): void;
   /** Everything acknowledged is on the primary. */
   checkPrimaries(): void;
@@ -46,7 +47,7 @@ export function createChecks(parts: {
   const acknowledged = new Map<string, Map<number, Transaction>>();
   const epochs = new Map<string, Epoch>();
   const writers = new Map<string, string>();
-  const initialised = new Map<string, Volume>();
+  const initialised = new Map<string, Set<Volume>>();
   const rows = new Set<string>();
   const select = store.db.prepare('SELECT id, epoch, primary_ordinal, desired FROM cluster');
   const selectBundle = store.db.prepare('SELECT state, cluster_id FROM bundle WHERE id = ?');
@@ -147,12 +148,17 @@ export function createChecks(parts: {
         `a volume with data of member ${volume.marker.ordinal} was destroyed: ${row?.release_reason ?? 'no row'}`,
       );
     },
-    onInitialised(volume) {
+    // A volume that was emptied before there was a primary may be filled again: nothing is there, nobody has written.
+    onInitialise(volume) {
       const { cluster, ordinal } = volume.marker!;
       const key = `${cluster}.${ordinal}`;
-      const before = initialised.get(key);
-      if (before) fail('G4', `the data of member ${ordinal} was initialised a second time`);
-      initialised.set(key, volume);
+      const known = initialised.get(key) ?? new Set();
+      const epoch = epochs.get(cluster)?.epoch ?? 0;
+      if (volume.data) fail('G4', `the data of member ${ordinal} were initialised over what was there`);
+      else if ([...known].some((other) => other !== volume && other.data))
+        fail('G4', `the data of member ${ordinal} were initialised beside what is there`);
+      else if (epoch > 0) fail('G4', `the data of member ${ordinal} were initialised empty in epoch ${epoch}`);
+      initialised.set(key, known.add(volume));
     },
     checkPrimaries() {
       for (const [clusterId, { primary, epoch }] of epochs) {

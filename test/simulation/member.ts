@@ -66,8 +66,8 @@ export interface MemberOptions {
   /** How long steps take, milliseconds. */
   readonly pace: (what: 'start' | 'initialise' | 'statement' | 'copy') => number;
   readonly tell: (text: string) => void;
-  /** For the checks: the volume was filled for this incarnation. */
-  readonly onInitialised: (volume: Volume, incarnation: string) => void;
+  /** For the checks: an empty data directory is made next. */
+  readonly onInitialise: (volume: Volume) => void;
   readonly onWritable: (instance: Instance) => void;
   readonly onTrusted: (volume: Volume) => void;
   /** A trim has come so far: somebody may kill the executor here. */
@@ -411,9 +411,9 @@ export class SimulatedMember {
       backup.marker = { ...about, persistenceId: plan.backup!.persistenceId, fill: 'filled' };
     data.marker = { ...about, persistenceId: plan.data.persistenceId, fill: 'filling' };
     await this.#pause('initialise', signal);
+    this.options.onInitialise(data);
     data.data = createData(serverUuid);
     data.marker = { ...data.marker, fill: 'filled' };
-    this.options.onInitialised(data, incarnation);
   }
 
   /** mysqld comes up read-only, without replication. */

@@ -89,6 +89,41 @@ export const planted: readonly Planted[] = [
     faults: [{ at: 9000, kind: 'diskAway', target: 1, ms: 20_000 }],
   },
   {
+    // Its disk goes away when it was filled and that is not remembered.
+    name: 'initialise whatever directory is there',
+    patches: [
+      {
+        file: 'controller/member-actors.ts',
+        find: 'return (await setBundlePlace(context.store, context.leader, bundle.id, place)) === place;',
+        replace: 'return true;',
+      },
+    ],
+    breaks: 'G4',
+    seed: 3751,
+    faults: [
+      { at: 1610, kind: 'diskAway', target: 1, ms: 20_000 },
+      { at: 1611, kind: 'killController' },
+    ],
+  },
+  {
+    name: 'start a member whose volume was emptied as if it had never been filled',
+    patches: [
+      {
+        file: 'controller/member-actors.ts',
+        find: 'if (member.initialisedAt !== null || !bundle || !status) return false;',
+        replace: 'if (!bundle || !status) return false;',
+      },
+      {
+        file: 'controller/member-actors.ts',
+        find: "if (judgeData(self)?.kind === 'take') return",
+        replace: 'if (false) return',
+      },
+    ],
+    breaks: 'G4',
+    seed: 1,
+    faults: [{ at: 15_000, kind: 'emptyVolume', target: 1, volume: 'data' }],
+  },
+  {
     name: 'keep the server_uuid after a trim',
     mutants: ['keep-server-uuid'],
     breaks: 'G1',

@@ -1,4 +1,4 @@
-/** Worlds that once went wrong, each with the fault of the program that it showed. */
+/** Worlds that once went wrong, each with the fault of the program, or of its judges, that it showed. */
 import { expect, test } from 'vitest';
 import type { Fault } from './faults.ts';
 import { runSeed } from './simulation.ts';
@@ -9,7 +9,36 @@ interface Scenario {
   readonly faults: readonly Fault[];
 }
 
+/**
+ * The checks took any second filling for a fault. Here nothing is there any more, and nobody can have written: the first
+ * primary is chosen when the filling of every member is remembered.
+ */
+const emptied = (
+  seed: number,
+  at: number,
+  target: number,
+  volume: 'data' | 'both',
+  before: readonly Fault[] = [],
+): Scenario => ({
+  name: `a volume that is emptied before its first filling is remembered is filled again (${seed})`,
+  seed,
+  faults: [...before, { at, kind: 'emptyVolume', target, volume, sparesPrimary: true }],
+});
+
 const scenarios: readonly Scenario[] = [
+  emptied(3326, 18_123, 2, 'both', [
+    { at: 1455, kind: 'isolate', target: 2, ms: 21_720 },
+    { at: 1480, kind: 'killExecutor', target: 'primary' },
+    { at: 1506, kind: 'killAtCommand', count: 1, when: 'before' },
+  ]),
+  emptied(3751, 1610, 1, 'both'),
+  emptied(4819, 1359, 1, 'both'),
+  emptied(5278, 1249, 1, 'data'),
+  emptied(6398, 1575, 3, 'data'),
+  emptied(6643, 2249, 3, 'both'),
+  emptied(11_170, 2375, 1, 'both'),
+  emptied(11_685, 1993, 2, 'both'),
+  emptied(13_103, 1700, 1, 'data'),
   {
     name: 'an offer that is told twice launches a member once',
     seed: 254,

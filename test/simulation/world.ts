@@ -113,7 +113,7 @@ export async function createWorld(options: {
         if (what === 'copy') return pace.between(500, 4000);
         return pace.between(1, 5);
       },
-      onInitialised: (volume) => checks.onInitialised(volume),
+      onInitialise: (volume) => checks.onInitialise(volume),
       onWritable: (instance) => {
         story.tell(`member ${ordinal}`, `is writable in epoch ${instance.epoch} with k = ${instance.k}`);
         checks.onWritable(instance);
