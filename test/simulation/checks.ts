@@ -58,8 +58,12 @@ export function createChecks(parts: {
     violations.push(new Violation(guarantee, message));
   }
 
+  /** What is mounted comes before the disk that it hides. */
   const volumesOf = (clusterId: string, ordinal: number) =>
-    disks.volumes().filter(({ marker, data }) => data && marker?.cluster === clusterId && marker.ordinal === ordinal);
+    disks
+      .volumes()
+      .flatMap((volume) => (volume.hiddenBehind ? [volume.hiddenBehind, volume] : [volume]))
+      .filter(({ marker, data }) => data && marker?.cluster === clusterId && marker.ordinal === ordinal);
 
   function findLost(clusterId: string, ordinal: number): string | null {
     const wanted = acknowledged.get(clusterId);

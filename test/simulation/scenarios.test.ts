@@ -25,7 +25,42 @@ const emptied = (
   faults: [...before, { at, kind: 'emptyVolume', target, volume, sparesPrimary: true }],
 });
 
+/** Which directory it was counted as unknown until the member served: it could have been a disk that was away. */
+const backupEmptied = (seed: number, at: number, target: number, before: readonly Fault[] = []): Scenario => ({
+  name: `a backup volume that is emptied before its member serves is taken anew (${seed})`,
+  seed,
+  faults: [...before, { at, kind: 'emptyVolume', target, volume: 'backup', sparesPrimary: true }],
+});
+
+/** Nobody could be filled anew without a primary, and no primary is chosen before everybody runs. */
+const emptiedEarly = (...[seed, ...rest]: Parameters<typeof emptied>): Scenario => ({
+  ...emptied(seed, ...rest),
+  name: `a data volume that is emptied before there is a primary is filled again (${seed})`,
+});
+
 const scenarios: readonly Scenario[] = [
+  backupEmptied(1285, 1221, 1),
+  backupEmptied(4184, 2052, 2),
+  backupEmptied(2781, 5505, 4, [{ at: 1695, kind: 'lateCommands', ms: 12_378, count: 1 }]),
+  backupEmptied(3389, 26_900, 1, [{ at: 1950, kind: 'hangDisk', target: 2, ms: 36_211 }]),
+  backupEmptied(7863, 3699, 2, [{ at: 1786, kind: 'killAtCommand', count: 4, when: 'after' }]),
+  backupEmptied(8098, 10_737, 0, [{ at: 1268, kind: 'cutControl', target: 'primary', ms: 19_919 }]),
+  backupEmptied(16_076, 6383, 1, [
+    { at: 2616, kind: 'leaveTail', ms: 5998, killAt: 'named' },
+    { at: 2762, kind: 'switchover', candidate: 2 },
+  ]),
+  emptiedEarly(4679, 24_474, 2, 'data', [{ at: 1041, kind: 'cutControl', target: 0, ms: 16_699 }]),
+  emptiedEarly(6362, 2713, 3, 'data'),
+  emptiedEarly(7839, 2249, 1, 'both'),
+  emptiedEarly(10_331, 1979, 2, 'both'),
+  emptiedEarly(11_957, 10_892, 1, 'both', [
+    { at: 735, kind: 'killAtCommit', count: 16, when: 'before' },
+    { at: 3079, kind: 'isolate', target: 0, ms: 11_030 },
+  ]),
+  emptiedEarly(15_029, 4466, 2, 'both', [
+    { at: 146, kind: 'pauseController', ms: 19_285, hasSuccessor: true },
+    { at: 2433, kind: 'diskAway', target: 0, ms: 10_506 },
+  ]),
   emptied(3326, 18_123, 2, 'both', [
     { at: 1455, kind: 'isolate', target: 2, ms: 21_720 },
     { at: 1480, kind: 'killExecutor', target: 'primary' },
@@ -168,6 +203,11 @@ const scenarios: readonly Scenario[] = [
       { at: 17730, kind: 'killAtCommand', count: 2, when: 'after' },
       { at: 17907, kind: 'slowNet', factor: 44, ms: 9488 },
     ],
+  },
+  {
+    name: 'a primary may be filled in the place of a disk that nobody had seen',
+    seed: 16_414,
+    faults: [{ at: 17, kind: 'diskAway', target: 'primary', ms: 24_584 }],
   },
   {
     name: 'a disk that goes away while it is first filled is waited for',
