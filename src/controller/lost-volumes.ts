@@ -5,6 +5,7 @@
  */
 import { judgeVolume, type VolumeKnown, type VolumeVerdict } from '../cluster/lost-volume.ts';
 import { noteVolume, openBackupVolume } from '../store/bundles.ts';
+import { forgetInitialised } from '../store/members.ts';
 import { isAutomationOn } from './automation.ts';
 import { type Context, emit } from './context.ts';
 import { type ClusterView, isHeld, isInPlace, isRunning, type MemberView } from './gather.ts';
@@ -36,6 +37,27 @@ export async function rememberVolumes(context: Context, { bundle, status, member
     if (known.place === place && known.isOwnDevice === isOwnDevice && !known.isNew) continue;
     await noteVolume(context.store, context.leader, bundle.id, name, { place, isOwnDevice });
   }
+}
+
+/**
+ * The very directory that was filled is empty, and there was no primary yet, so nothing was ever written to it. Another
+ * disk is not taken: the one before it, with the same incarnation, could be back later.
+ */
+function mayBeginAgain({ cluster }: ClusterView, { bundle, status }: MemberView): boolean {
+  const found = status?.volumesFound?.data;
+  return cluster.epoch === 0 && found?.isEmpty === true && found.place === bundle?.bundle.data.place;
+}
+
+/** True when it is seen to, now or soon: the member is filled as in its first launch, which needs no automation. */
+export async function beginAgain(context: Context, view: ClusterView, self: MemberView): Promise<boolean> {
+  if (!mayBeginAgain(view, self)) return false;
+  const { clusterId, ordinal } = self.member;
+  if (!(await forgetInitialised(context.store, context.leader, { clusterId, ordinal }))) return true;
+  context.log.warn(
+    { clusterId, ordinal },
+    'the data volume was emptied before there was a primary: it is filled again',
+  );
+  return true;
 }
 
 /** Takes the new backup volume, if that may be. The intent is stored first. True when the executor has taken it. */
@@ -92,6 +114,7 @@ export function describeLoss(view: ClusterView, self: MemberView, now: number): 
   const { ordinal } = self;
   if (verdict.kind === 'foreign') return `${verdict.message}; look whose it is, and mount the right disk or empty it`;
   const isPrimary = view.cluster.primary === ordinal;
+  if (data && mayBeginAgain(view, self)) return `${data.message} before there was a primary: it is filled again`;
   if (data && (isPrimary || view.cluster.primary === null)) {
     const hope = view.members.length === 1 ? 'make another cluster from its backups' : 'the failover rules decide';
     return `${data.message}, and no other member is the primary: ${hope}, or mount its disk`;

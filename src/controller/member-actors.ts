@@ -21,6 +21,7 @@ import { joinCluster } from './joining.ts';
 import { newPlacementWant, partOnly, relaunchWant, releaseWant } from './launching.ts';
 import { isLending, isRetired, lend, park } from './lending.ts';
 import {
+  beginAgain,
   describeLoss,
   judgeBackup,
   judgeData,
@@ -196,6 +197,7 @@ async function startInstance(context: Context, { input, signal }: Run<void>): Pr
 
 /** No `start` would take an empty volume. While it is the primary the failover rules say how it goes on. */
 async function refillLost(context: Context, view: ClusterView, self: MemberView): Promise<undefined> {
+  if (await beginAgain(context, view, self)) return undefined;
   const primary = primaryOf(view);
   const isPrimary = !primary || primary.ordinal === self.ordinal;
   if (isPrimary ? await mustWaitForFailover(context, view, self) : isUndecided(view)) return undefined;
@@ -251,7 +253,10 @@ async function mayInitialise(context: Context, { member, bundle, status }: Membe
   // The executor says that it found none: another look decides.
   if (status.dataPlace === null) return false;
   const place = status.dataPlace ?? '';
-  return (await setBundlePlace(context.store, context.leader, bundle.id, place)) === place;
+  const found = status.volumesFound?.backup;
+  // Whoever empties it before it is heard of again must not look like a disk that is away.
+  const backup = found ? { place: found.place, isOwnDevice: found.isOwnDevice } : null;
+  return (await setBundlePlace(context.store, context.leader, bundle.id, { place, backup })) === place;
 }
 
 async function rememberInitialised(context: Context, self: MemberView): Promise<void> {

@@ -131,15 +131,23 @@ export function setBundleAgent(
 
 /**
  * Which directory the data volume is, as an executor first told it; the first word counts. Answers the stored place.
+ * `backup` is that beside it, which is filled with it: of a later word as long as the data's is the same.
  * Refusal: NOT_FOUND.
  */
-export function setBundlePlace(store: Store, leader: Leader, id: string, place: string): Promise<string> {
+export function setBundlePlace(
+  store: Store,
+  leader: Leader,
+  id: string,
+  { place, backup }: { readonly place: string; readonly backup: VolumePlace | null },
+): Promise<string> {
   return transactionAs(store, leader, () => {
     const { bundle } = get(store, id);
-    if (bundle.data.place !== undefined) return bundle.data.place;
-    const data = { ...bundle.data, place };
-    run(store, 'UPDATE bundle SET bundle = ? WHERE id = ?', JSON.stringify({ ...bundle, data }), id);
-    return place;
+    const known = bundle.data.place ?? place;
+    if (known !== place) return known;
+    const next = { ...bundle, data: { ...bundle.data, place } };
+    const beside = backup && bundle.backup ? { backup: { ...bundle.backup, ...backup } } : {};
+    setBundle(store, id, { ...next, ...beside });
+    return known;
   });
 }
 

@@ -79,6 +79,20 @@ export function markInitialised(
 }
 
 /**
+ * What was filled was lost before there was a primary: nobody could have written to it, and it may be filled again.
+ * False when a primary was chosen or is being chosen, or it was known.
+ */
+export function forgetInitialised(store: Store, leader: Leader, { clusterId, ordinal }: MemberKey): Promise<boolean> {
+  return transactionAs(store, leader, () => {
+    const sql = `UPDATE member SET initialised_at = NULL
+      WHERE cluster_id = ? AND ordinal = ? AND initialised_at IS NOT NULL
+        AND EXISTS (SELECT 1 FROM cluster WHERE id = ? AND epoch = 0)
+        AND NOT EXISTS (SELECT 1 FROM failover WHERE cluster_id = ? AND outcome = 'open')`;
+    return run(store, sql, clusterId, ordinal, clusterId, clusterId) > 0;
+  });
+}
+
+/**
  * The member takes the incarnation that a rebuild chose. It counts as initialised from here on, also when the member
  * never was before: a rebuild fills the volume, and an empty one must then be refused, never initialised (guarantee 4).
  */

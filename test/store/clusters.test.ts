@@ -16,6 +16,7 @@ import {
   storeRule,
 } from '../../src/store/clusters.ts';
 import { listEvents } from '../../src/store/events.ts';
+import { closeFailover, openFailover } from '../../src/store/failovers.ts';
 import { lead } from '../../src/store/leadership.ts';
 import * as members from '../../src/store/members.ts';
 import { aBundle, aCluster, aRule, aSpec, cleanUp, newId, someSecrets, testDirectory, testStore } from './helper.ts';
@@ -222,6 +223,29 @@ test('a rebuild of a member that was never initialised forbids to initialise it 
   await members.setMemberIncarnation(store, leader, { ...key, incarnation: 'new', serverUuid: 'u', serverId: 77 });
 
   expect((await members.getMember(store, clusterId, 1)).initialisedAt).not.toBeNull();
+});
+
+test('a filling may be forgotten before there is a primary, and never later', async () => {
+  const store = await testStore();
+  const leader = await lead(store, 'a');
+  const { id: clusterId } = await aCluster(store);
+  const key = { clusterId, ordinal: 1 };
+  const { incarnation } = await members.getMember(store, clusterId, 1);
+  const fill = () => members.markInitialised(store, leader, { ...key, incarnation, at: 4 });
+
+  await fill();
+  expect(await members.forgetInitialised(store, leader, key)).toBe(true);
+  expect(await members.forgetInitialised(store, leader, key)).toBe(false);
+  expect(await members.getMember(store, clusterId, 1)).toMatchObject({ incarnation, initialisedAt: null });
+
+  await fill();
+  const asked = { reason: 'asked for', requestedBy: 'a test' };
+  const { id } = await openFailover(store, { id: newId(), clusterId, kind: 'first', ...asked });
+  expect(await members.forgetInitialised(store, leader, key), 'a primary is being chosen').toBe(false);
+  await closeFailover(store, leader, id, 'done');
+  await commitPrimary(store, leader, { clusterId, fromEpoch: 0, toEpoch: 1, primary: 0, rule: aRule(1) });
+  expect(await members.forgetInitialised(store, leader, key), 'there was a primary').toBe(false);
+  expect((await members.getMember(store, clusterId, 1)).initialisedAt).toBe(4);
 });
 
 test('phase and failures of a member can be set twice; an unknown member is refused', async () => {

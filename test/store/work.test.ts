@@ -132,11 +132,18 @@ test('a member has one launch that did not end', async () => {
 test('the first word about a data volume’s place counts', async () => {
   const { store, leader, clusterId } = await world();
   const { id } = await aBundle(store, leader, clusterId);
+  const set = (place: string, beside: string | null) => {
+    const backup = beside === null ? null : { place: beside, isOwnDevice: false };
+    return bundles.setBundlePlace(store, leader, id, { place, backup });
+  };
 
-  expect(await bundles.setBundlePlace(store, leader, id, '12.5')).toBe('12.5');
-  expect(await bundles.setBundlePlace(store, leader, id, '13.6')).toBe('12.5');
+  expect(await set('12.5', null)).toBe('12.5');
+  expect(await set('12.5', '20.1')).toBe('12.5');
+  expect(await set('13.6', '21.2')).toBe('12.5');
 
-  expect((await bundles.getBundle(store, id)).bundle.data).toMatchObject({ persistenceId: 'data-1', place: '12.5' });
+  const { bundle } = await bundles.getBundle(store, id);
+  expect(bundle.data).toMatchObject({ persistenceId: 'data-1', place: '12.5' });
+  expect(bundle.backup?.place, 'that beside the data volume which is to be filled').toBe('20.1');
 });
 
 test('late and repeated task updates change nothing', async () => {
