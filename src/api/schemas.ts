@@ -395,6 +395,7 @@ export const rebuildView = z.object({
   attempts: z.number(),
   ...result,
   ...span,
+  progress: progress.nullable(),
 });
 export const tailView = z.object({
   member: z.number(),

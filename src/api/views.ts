@@ -152,18 +152,19 @@ export function verificationView(
   return { ...rest, cluster, member: ordinal, backup: backupId, progress };
 }
 
-/** While its executor works on it. */
-export function progressOf({ live }: Pick<ApiDeps, 'live'>, clusterId: string, ordinal: number, commandId: string) {
+/** While its executor works on it. Tries are counted behind the name: `rebuild.ID.2`. */
+export function progressOf({ live }: Pick<ApiDeps, 'live'>, clusterId: string, ordinal: number, name: string) {
   const work = live.member(clusterId, ordinal)?.work;
-  return work?.isRunning && work.commandId === commandId ? toProgress(work) : null;
+  const isIts = work?.commandId === name || work?.commandId.startsWith(`${name}.`);
+  return work?.isRunning && isIts ? toProgress(work) : null;
 }
 
 function toProgress({ step, doneBytes, totalBytes, percent, etaMs }: LiveWork) {
   return { step, doneBytes, totalBytes, percent, etaMs };
 }
 
-export function rebuildView({ clusterId: _, ordinal, ...rest }: RebuildRow, cluster: string) {
-  return { ...rest, cluster, member: ordinal };
+export function rebuildView(deps: Pick<ApiDeps, 'live'>, { clusterId, ordinal, ...rest }: RebuildRow, cluster: string) {
+  return { ...rest, cluster, member: ordinal, progress: progressOf(deps, clusterId, ordinal, `rebuild.${rest.id}`) };
 }
 
 export function reservationView(row: BundleRow, cluster: string) {

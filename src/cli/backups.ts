@@ -1,9 +1,10 @@
 /** Verbs for backups: make, list, remove, verify, take away; and the policy by which they are made and kept. */
 import type { z } from 'zod';
-import { type PolicyView, policyView, type progress, verificationView } from '../api/backup-schemas.ts';
+import { type PolicyView, policyView, verificationView } from '../api/backup-schemas.ts';
 import { backupList, backupView } from '../api/schemas.ts';
 import { exitCodes, usageError } from './io.ts';
 import { saveDownload } from './save-download.ts';
+import { progressText } from './show.ts';
 import { bytes, clean, table, time } from './tables.ts';
 import { clusterPath, type Options, parseOrdinal, type Verb, type VerbContext, waitHelp, waitOptions } from './verb.ts';
 import { runWork } from './work.ts';
@@ -94,22 +95,7 @@ function backupsText(views: readonly BackupView[]): string {
   );
 }
 
-/** ` copying, 40 %, 12 s left`: in steps of 5 %, so that waiting says not too many lines. */
-function progressText(seen: z.output<typeof progress> | null): string {
-  if (!seen) return '';
-  const percent = seen.percent === null ? '' : `, ${Math.floor(seen.percent / 5) * 5} %`;
-  const left = seen.etaMs === null ? '' : `, about ${roundSeconds(seen.etaMs)} s left`;
-  return `, ${seen.step}${percent}${left}`;
-}
-
 const whyText = (code: string | null, message: string | null) => (code === null ? '' : `: ${message} (${code})`);
-
-/** Coarser the longer it is: the line is said anew whenever it changes. */
-function roundSeconds(ms: number): number {
-  const seconds = Math.ceil(ms / 1000);
-  const step = seconds > 100 ? 30 : 10;
-  return Math.ceil(seconds / step) * step;
-}
 
 export const verify: Verb = {
   name: 'verify',

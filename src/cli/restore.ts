@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import { restorePlanView, restoreView } from '../api/restore-schemas.ts';
 import { exitCodes, usageError } from './io.ts';
+import { progressText } from './show.ts';
 import { clean, time } from './tables.ts';
 import { clusterPath, type Options, type Verb, type VerbContext, waitHelp, waitOptions } from './verb.ts';
 import { runWork } from './work.ts';
@@ -74,9 +75,7 @@ type View = z.output<typeof restoreView>;
 
 function describeRestore({ state, steps, progress, code, message }: View): string {
   const step = steps.at(-1)?.name ?? '';
-  const percent = progress?.percent == null ? '' : `, ${Math.floor(progress.percent / 5) * 5} %`;
-  const work = progress ? `, ${progress.step}${percent}` : '';
-  return `restore: ${state}, ${step}${work}${code === null ? '' : `: ${message} (${code})`}`;
+  return `restore: ${state}, ${step}${progressText(progress)}${code === null ? '' : `: ${message} (${code})`}`;
 }
 
 function restoreText(view: View): string {

@@ -1,5 +1,6 @@
 /** Clusters as people read them. */
 import type { z } from 'zod';
+import type { progress } from '../api/backup-schemas.ts';
 import type { ClusterView, EndpointsView, failoverView, planView } from '../api/schemas.ts';
 import { clean, fill, table, time } from './tables.ts';
 
@@ -125,4 +126,19 @@ export function planText(plan: z.output<typeof planView>): string {
       plan.steps.map(({ name, member, what }) => [name, member, what]),
     ),
   ].join('');
+}
+
+/** `, copying, 40 %, 12 s left`: in steps of 5 %, so that waiting says not too many lines. */
+export function progressText(seen: z.output<typeof progress> | null): string {
+  if (!seen) return '';
+  const percent = seen.percent === null ? '' : `, ${Math.floor(seen.percent / 5) * 5} %`;
+  const left = seen.etaMs === null ? '' : `, about ${roundSeconds(seen.etaMs)} s left`;
+  return `, ${seen.step}${percent}${left}`;
+}
+
+/** Coarser the longer it is: the line is said anew whenever it changes. */
+function roundSeconds(ms: number): number {
+  const seconds = Math.ceil(ms / 1000);
+  const step = seconds > 100 ? 30 : 10;
+  return Math.ceil(seconds / step) * step;
 }

@@ -2,7 +2,7 @@
 import type { z } from 'zod';
 import { failoverView, planView, rebuildView, replacementView } from '../api/schemas.ts';
 import { exitCodes, usageError } from './io.ts';
-import { failoverText, planText } from './show.ts';
+import { failoverText, planText, progressText } from './show.ts';
 import { table } from './tables.ts';
 import { clusterPath, type Options, parseOrdinal, type Verb, type VerbContext, waitHelp, waitOptions } from './verb.ts';
 import { waitUntil } from './wait.ts';
@@ -142,7 +142,8 @@ export const rebuild: Verb = {
       },
       look: (id) => `${cluster}/rebuilds/${id}`,
       schema: rebuildView,
-      describe: ({ state, way }) => `rebuild of member ${ordinal}: ${state}${way ? ` by ${way}` : ''}`,
+      describe: ({ state, way, progress }) =>
+        `rebuild of member ${ordinal}: ${state}${way ? ` by ${way}` : ''}${progressText(progress)}`,
       isOpen: ({ state }) => state === 'open',
       isGood: ({ state }) => state === 'done',
       text: (view) =>

@@ -284,13 +284,16 @@ function liveMember({ status, launch, isConnected }: MemberView): LiveMember {
   };
 }
 
+/** Before so much is done the rate so far tells nothing. */
+const shareTold = 0.03;
+
 /** By the executor's own clock: that of this host may differ. */
 function liveWork({ work, at }: Status): LiveWork | null {
   if (!work) return null;
   const { commandId, outcome, step, doneBytes, totalBytes, startedAt } = work;
   const share = totalBytes === null || totalBytes <= 0 ? null : Math.min(1, doneBytes / totalBytes);
   const percent = share === null ? null : Math.floor(share * 100);
-  const isKnown = share !== null && share > 0 && startedAt != null;
+  const isKnown = share !== null && share >= shareTold && startedAt != null;
   const etaMs = isKnown ? Math.max(0, Math.round(((at - startedAt) * (1 - share)) / share)) : null;
   return { commandId, isRunning: outcome === 'running', step, doneBytes, totalBytes, percent, etaMs };
 }

@@ -126,6 +126,21 @@ test('a replica is rebuilt, the primary is not', async () => {
   expect(odd.json()).toMatchObject({ status: 400, faults: [{ path: 'params.ordinal' }] });
 });
 
+test('a rebuild says how far it is, whichever try it is', async () => {
+  const world = await aWorld();
+  const cluster = await aServingCluster(world);
+  const { id } = (await post(world, 'orders/members/1/rebuild')).json();
+  const work = { step: 'copying', doneBytes: 50, totalBytes: 200, percent: 25, etaMs: 3000 };
+  const look = async (commandId: string) => {
+    const member = world.live.members.get(`${cluster}.1`)!;
+    world.live.members.set(`${cluster}.1`, { ...member, work: { ...work, commandId, isRunning: true } });
+    return (await world.app.inject(`/v1/clusters/orders/rebuilds/${id}`)).json().progress;
+  };
+
+  expect(await look(`rebuild.${id}.2`)).toEqual(work);
+  expect(await look('rebuild.another.0')).toBeNull();
+});
+
 test('what is not done yet says so', async () => {
   const world = await aWorld();
   await aServingCluster(world);

@@ -110,14 +110,17 @@ export async function rebuildRound(world: DataWorld, bytes: number): Promise<Dat
   await fill(world, bytes / 100, () => {});
   const floor = await cloneThrottled(world);
   const startedAt = now();
+  const steps = createSteps();
   const { id: rebuildId } = await api.rebuild(clusterName, replica);
   const rebuild = await waitFor({ what: 'the rebuild', timeoutMs: workTimeoutMs, everyMs: 20 }, async () => {
     const found = (await api.rebuilds(clusterName)).find((each) => each.id === rebuildId);
+    steps.see(found?.progress?.step);
     return found?.state === 'open' ? null : found;
   });
+  const filled = steps.end();
   if (rebuild.state !== 'done') throw new Error(`the rebuild failed: ${rebuild.message}`);
   await catchUp(world);
-  const ours = { totalMs: now() - startedAt, workMs: null, detail: `${rebuild.way}` };
+  const ours = { totalMs: now() - startedAt, workMs: null, detail: `${rebuild.way} ${filled.detail}` };
   // Whatever the primary logged since the backup is all that can have crossed the network.
   const networkBytes = (await readLogBytes(world)) - before;
   return { ours, floor, more: { networkMb: mb(networkBytes), cloneNetworkMb: floor.networkMb } };

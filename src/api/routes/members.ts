@@ -39,7 +39,7 @@ export function addMemberRoutes(app: App, deps: ApiDeps): void {
       });
       deps.wake(cluster.id);
       void reply.header('location', `/v1/clusters/${cluster.name}/rebuilds/${row.id}`);
-      return reply.code(202).send(rebuildView(row, cluster.name));
+      return reply.code(202).send(rebuildView(deps, row, cluster.name));
     },
   });
 
@@ -82,7 +82,8 @@ function addReplacement(app: App, { store, wake }: ApiDeps): void {
   });
 }
 
-function addRebuildReads(app: App, { store }: ApiDeps): void {
+function addRebuildReads(app: App, deps: ApiDeps): void {
+  const { store } = deps;
   app.route({
     method: 'GET',
     url: '/v1/clusters/:name/rebuilds',
@@ -95,7 +96,7 @@ function addRebuildReads(app: App, { store }: ApiDeps): void {
     },
     handler: async (request) => {
       const cluster = await getClusterNamed(store, request.params.name);
-      return { rebuilds: (await listRebuilds(store, cluster.id)).map((row) => rebuildView(row, cluster.name)) };
+      return { rebuilds: (await listRebuilds(store, cluster.id)).map((row) => rebuildView(deps, row, cluster.name)) };
     },
   });
 
@@ -113,7 +114,7 @@ function addRebuildReads(app: App, { store }: ApiDeps): void {
       const cluster = await getClusterNamed(store, request.params.name);
       const row = await getRebuild(store, request.params.id);
       checkOwner(row, cluster);
-      return rebuildView(row, cluster.name);
+      return rebuildView(deps, row, cluster.name);
     },
   });
 }

@@ -144,14 +144,12 @@ function viewOf(deps: ApiDeps, row: RestoreRow, cluster: string): z.output<typeo
   const { origin, facts, ordinal, id, clusterId } = row;
   const { state, requestedBy, fromEpoch, steps, attempts, code, message, startedAt, endedAt } = row;
   // Each try has a name of its own.
-  const running = deps.live.member(clusterId, ordinal)?.work?.commandId ?? '';
-  const commandId = running.startsWith(`restore.${id}.`) ? running : '';
   return {
     ...{ id, cluster, state, requestedBy, fromEpoch, attempts, code, message, startedAt, endedAt },
     ...{ backup: origin.backup.id, holder: origin.backup.ordinal, member: ordinal, until: origin.until },
     safetyBackup: facts.safety?.backup ?? null,
     lost: facts.held === undefined || facts.gtidSet === undefined ? null : lostOf(facts.held, facts.gtidSet),
     steps: [...steps],
-    progress: state === 'open' ? progressOf(deps, clusterId, ordinal, commandId) : null,
+    progress: state === 'open' ? progressOf(deps, clusterId, ordinal, `restore.${id}`) : null,
   };
 }
