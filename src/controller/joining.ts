@@ -19,7 +19,16 @@ import type { MemberInput } from '../machines/member.ts';
 import { setActivated, storeRule } from '../store/clusters.ts';
 import { findMemberEvent } from '../store/events.ts';
 import { type Context, emit } from './context.ts';
-import { type ClusterView, gatherMember, isHeld, isInPlace, isRunning, type MemberView, primaryOf } from './gather.ts';
+import {
+  type ClusterView,
+  gatherMember,
+  isFollowing,
+  isHeld,
+  isInPlace,
+  isRunning,
+  type MemberView,
+  primaryOf,
+} from './gather.ts';
 import { openRebuildFor } from './rebuild-actors.ts';
 import { issuedBy } from './trimming.ts';
 import { ackFlushFor, lowerAcknowledgements, readExecutedNow } from './voter-actor.ts';
@@ -86,13 +95,34 @@ export async function joinCluster(
     }
     if (self.status!.isWritable) return fenceLeftover(context, view, self, signal);
     if (!primary.status || !primary.isConnected || !isRunning(primary)) return undefined;
-    const comparison = compareWithPrimary(self.status!, primary.status);
+    const held = await holdStill(context, view, self, primary, signal);
+    const comparison = compareWithPrimary(held, primary.status);
     if (comparison.kind === 'errant' && isTooEarly(primary.status)) return undefined;
     if (comparison.kind !== 'subset') return refill(context, view, self, comparison);
     if (!primary.status.isWritable && !(await letAcknowledge(context, view, self, primary, signal))) return undefined;
     await follow(context, view, self, primary, signal);
     return undefined;
   });
+}
+
+/**
+ * What it has is compared while nothing more can come: of a source that is dead what was on its way may still arrive
+ * after the comparison, and before it follows another one. Answers what it has when its receiver has stopped.
+ */
+async function holdStill(
+  context: Context,
+  view: ClusterView,
+  self: MemberView,
+  primary: MemberView,
+  signal: AbortSignal,
+): Promise<Pick<Status, 'gtidExecuted' | 'gtidReceived'>> {
+  const status = self.status!;
+  const { receiver = 'off' } = status.replication ?? {};
+  if (receiver === 'off' || isFollowing(self, primary)) return status;
+  const options = { epoch: view.cluster.epoch, timeoutMs: followTimeoutMs, signal };
+  const answer = await context.executors.send(self.launch!.taskId, { kind: 'freeze' }, options);
+  if (answer.outcome !== 'done' || answer.gtidExecuted === undefined) throw new Error('it does not say what it has');
+  return { gtidExecuted: answer.gtidExecuted, gtidReceived: answer.gtidReceived ?? '' };
 }
 
 /** Learns how fast a member that follows applies, by the executor's own clock. */
