@@ -77,6 +77,8 @@ export type VoterStep =
       readonly kind: 'setAcknowledgements';
       readonly k: number;
       readonly thenRule: VoterRule | null;
+      /** And only when this member has executed all that the primary has after the barrier: ask both, now. */
+      readonly holder?: number;
       readonly reason: string;
     }
   /** `waitingFor`: what is wanted and cannot be done now; empty when all is as wanted. */
@@ -127,6 +129,8 @@ function lower(rule: VoterRule, wanted: WantedVoters): VoterStep | null {
  * self acknowledges nothing more. It takes the place, not acknowledging yet, after a barrier that k of the others
  * acknowledge: then nothing counts on the old self. Where too few of them do (all hosts restarted), once it has executed
  * all that the primary has, asked after it came back: a status of the primary may be older than what was forgotten.
+ * One that was told to acknowledge again in a change of the primary (it was reached, and lacked nothing) takes its place
+ * once it holds all up to a barrier: what its old self may have acknowledged stands before that, the rest it has itself.
  */
 function replace(
   rule: VoterRule,
@@ -138,9 +142,13 @@ function replace(
     if (!isToBeReplaced(rule, voter)) continue;
     const name = `member ${voter.ordinal}`;
     const member = find(observed, voter);
+    const voters = rule.voters.map((one) => (one.ordinal === voter.ordinal ? voter : one));
+    const thenRule = change(rule, { voters });
+    if (member?.acknowledges === 'yes' && member.isCaughtUp) {
+      const reason = `${name} lost its memory, and acknowledges again`;
+      return { kind: 'setAcknowledgements', k: rule.k, thenRule, holder: voter.ordinal, reason };
+    }
     if (member?.acknowledges === 'no') {
-      const voters = rule.voters.map((one) => (one.ordinal === voter.ordinal ? voter : one));
-      const thenRule = change(rule, { voters });
       const others = replicaVoters(rule).filter((one) => find(observed, one)?.acknowledges === 'yes');
       if (rule.k > 0 && others.length >= rule.k) {
         const reason = `${name} lost its memory, and nothing counts on what it had`;

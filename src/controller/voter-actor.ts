@@ -46,6 +46,7 @@ export async function stepVoters(context: Context, view: ClusterView): Promise<b
       { kind: 'setAcknowledgements', k: step.k, timeoutMs: stepTimeoutMs - 2000 },
       options,
     );
+    if (step.holder !== undefined) await waitHoldsAll(context, view, step.holder);
     return step.thenRule === null ? true : await store(step.thenRule);
   } catch (error) {
     // The next tick decides anew from what is there then.

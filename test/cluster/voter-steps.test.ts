@@ -57,6 +57,25 @@ describe('nextVoterStep', () => {
     expect(next('unknown')[0]).toBe('none');
   });
 
+  test('a voter whose host restarted, and that acknowledges again, takes its place behind a barrier', () => {
+    const boots = (bootId: string) => (one: { readonly ordinal: number }) =>
+      one.ordinal === 0 ? { ...voter(0) } : { ...voter(one.ordinal), bootId };
+    const before = { ...rule(3, 1), voters: rule(3, 1).voters.map(boots('old')) };
+    const wanted = { k: 1, replicas: [voter(1), voter(2)].map(boots('new')) };
+    const next = (isCaughtUp: boolean, one: Acknowledges = 'yes') => {
+      const { members, primaryK } = observe(1, one, one);
+      const known = members.map((member) => ({ ...member, bootId: 'new', isCaughtUp }));
+      return nextVoterStep(before, wanted, { primaryK, members: known });
+    };
+
+    const step = next(true);
+    expect(step).toMatchObject({ kind: 'setAcknowledgements', k: 1, holder: 1 });
+    const voters = step.kind === 'setAcknowledgements' ? step.thenRule?.voters : [];
+    expect(voters?.map(({ bootId }) => bootId)).toEqual([undefined, 'new', 'old']);
+    expect(next(false).kind).toBe('none');
+    expect(next(true, 'unknown').kind).toBe('none');
+  });
+
   test('a voter without whom too few acknowledge stays', () => {
     const step = nextVoterStep(rule(2, 1), want(1), observe(1, 'yes'));
 
@@ -118,7 +137,8 @@ describe('nextVoterStep', () => {
       const step = next(from, 'os', alone({ ...away, holdsAll: true }));
       expect(bootIds(step)).toEqual(['now', 'now', 'now']);
       expect(step).toMatchObject({ holder: 2 });
-      expect(next(from, 'os', alone({ holdsAll: true })).kind).toBe('none');
+      const again = next(from, 'os', alone({ holdsAll: true }));
+      expect(again).toMatchObject({ kind: 'setAcknowledgements', k: 1, holder: 2 });
     });
 
     test('os to disk: flushed first, counted after it said so; one that cannot say so keeps its boot id', () => {
@@ -170,7 +190,11 @@ describe('in a small world', () => {
       b: fc.nat(4),
     }),
     fc.record({ kind: fc.constantFrom('restart' as const, 'rebuild' as const), a: fc.nat(31), b: fc.nat(4) }),
-    fc.record({ kind: fc.constantFrom('reboot' as const, 'flush' as const), a: fc.nat(31), b: fc.nat(4) }),
+    fc.record({
+      kind: fc.constantFrom('reboot' as const, 'flush' as const, 'tell' as const),
+      a: fc.nat(31),
+      b: fc.nat(4),
+    }),
     fc.record({ kind: fc.constantFrom('failover' as const, 'switchover' as const), a: fc.nat(31), b: fc.nat(4) }),
     fc.record({ kind: fc.constant('settle' as const), a: fc.constant(0), b: fc.constant(0) }),
   );
@@ -184,6 +208,7 @@ describe('in a small world', () => {
     if (kind === 'flush') world.want(31, b % world.members.length, a & 1 ? 'disk' : 'os');
     if (kind === 'restart') world.restart(ordinal);
     if (kind === 'reboot') world.reboot(ordinal);
+    if (kind === 'tell') world.tell(ordinal);
     if (kind === 'rebuild') world.rebuild(ordinal);
     if (kind === 'failover') world.failover(a);
     if (kind === 'switchover') world.switchover(ordinal);

@@ -101,6 +101,13 @@ export class VoterWorld {
     this.wanted = { ...this.wanted, replicas: this.wanted.replicas.map((one) => this.voter(one.ordinal)) };
   }
 
+  /** It was reached in a change of the primary: whoever has a voter's place is told to acknowledge, memory or not. */
+  tell(ordinal: number): void {
+    const { incarnation } = this.voter(ordinal);
+    const isPlace = this.rule.voters.some((one) => one.ordinal === ordinal && one.incarnation === incarnation);
+    if (ordinal !== this.rule.primary && isPlace) this.members[ordinal]!.isAcknowledging = true;
+  }
+
   /** All data of a replica is lost, also of a voter. */
   rebuild(ordinal: number): void {
     if (ordinal === this.rule.primary) return;
@@ -136,7 +143,10 @@ export class VoterWorld {
       const barrier = this.commit();
       for (const ordinal of this.replicas())
         if (!(doubt & (1 << (ordinal + 10))) && !this.acknowledged.has(barrier)) this.deliver(ordinal, this.log.length);
-      if (this.acknowledged.has(barrier) && !ends && step.thenRule) this.store(step.thenRule);
+      const { holder = -1 } = step;
+      if (holder >= 0 && !(doubt & (1 << (holder + 5)))) this.deliver(holder, this.log.length);
+      const isHeld = step.holder === undefined || this.executesAll(step.holder);
+      if (this.acknowledged.has(barrier) && isHeld && !ends && step.thenRule) this.store(step.thenRule);
     }
     return step.kind;
   }

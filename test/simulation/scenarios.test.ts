@@ -184,6 +184,27 @@ const scenarios: readonly Scenario[] = [
     ],
   },
   {
+    name: 'what was still on its way from a dead primary is seen before a member follows another one',
+    seed: 3862,
+    faults: [
+      { at: 11_871, kind: 'rebuild', target: 1 },
+      { at: 15_717, kind: 'lateCommands', ms: 6975, count: 3 },
+      { at: 16_485, kind: 'switchover', candidate: 1 },
+      { at: 19_814, kind: 'leaveTail', ms: 3985, killAt: 'cutting' },
+    ],
+  },
+  {
+    name: 'voters whose hosts were restarted, and that were told to acknowledge again, count as who they are now',
+    seed: 7637,
+    faults: [
+      { at: 3900, kind: 'lateCommands', ms: 10_638, count: 4 },
+      { at: 4106, kind: 'rebuild', target: 4 },
+      { at: 13_011, kind: 'failover', candidate: null, force: true },
+      { at: 20_354, kind: 'backup', target: 3 },
+      { at: 20_399, kind: 'rebootAll' },
+    ],
+  },
+  {
     name: 'a disk that comes back after the member was filled elsewhere is filled anew, held or not',
     seed: 15257,
     faults: [
