@@ -85,7 +85,8 @@ export async function joinCluster(
     if (!isRunning(self) || !self.isConnected) throw new Error('the instance stopped');
     if (view.cluster.epoch === 0 || (view.failover && !isActivating(view))) return undefined;
     if (isHeld(view)) return undefined;
-    if (view.rebuilds.some((rebuild) => rebuild.ordinal === ordinal)) return undefined;
+    const isToBeFilled = view.rebuilds.some((rebuild) => rebuild.ordinal === ordinal);
+    if (isToBeFilled && !isNeededBefore(view, self)) return undefined;
     const primary = primaryOf(view);
     if (!primary) return undefined;
     if (primary.ordinal === ordinal) return view.failover ? undefined : resumePrimary(context, view, self, signal);
@@ -98,6 +99,7 @@ export async function joinCluster(
     const held = await holdStill(context, view, self, primary, signal);
     const comparison = compareWithPrimary(held, primary.status);
     if (comparison.kind === 'errant' && isTooEarly(primary.status)) return undefined;
+    if (comparison.kind !== 'subset' && isToBeFilled) return undefined;
     if (comparison.kind !== 'subset') return refill(context, view, self, comparison);
     if (!primary.status.isWritable && !(await letAcknowledge(context, view, self, primary, signal))) return undefined;
     await follow(context, view, self, primary, signal);
@@ -138,6 +140,16 @@ function createStopwatch({ rates }: Context): (status: Status) => void {
 /** Past the commit point the failover may wait for acknowledgements: of members that are to join, for nobody else can. */
 function isActivating({ cluster, failover }: ClusterView): boolean {
   return failover !== null && cluster.epoch > failover.fromEpoch;
+}
+
+/**
+ * It is to be filled anew, and has not left the voters: it may be the only one that can acknowledge. Who is filled before
+ * it, by CLONE, waits for a commit of the primary.
+ */
+function isNeededBefore({ cluster }: ClusterView, { ordinal, status }: MemberView): boolean {
+  const { rule } = cluster;
+  const isVoter = rule?.voters.some((one) => one.ordinal === ordinal && one.incarnation === status?.incarnation);
+  return isVoter === true && rule!.k > 0;
 }
 
 /**

@@ -205,6 +205,20 @@ const scenarios: readonly Scenario[] = [
     ],
   },
   {
+    name: 'a voter that waits for its turn to be filled anew acknowledges until then, restarted or not',
+    seed: 17_436,
+    faults: [
+      { at: 15_381, kind: 'killAtCall', count: 1, when: 'after' },
+      { at: 17_566, kind: 'cutControl', target: 'primary', ms: 17_897 },
+      { at: 18_258, kind: 'pauseController', ms: 46_950, hasSuccessor: true },
+      { at: 18_263, kind: 'emptyVolume', target: 0, volume: 'backup', sparesPrimary: true },
+      { at: 26_435, kind: 'rebuild', target: 2 },
+      { at: 27_925, kind: 'emptyVolume', target: 0, volume: 'data', sparesPrimary: true },
+      { at: 36_794, kind: 'emptyVolume', target: 0, volume: 'backup', sparesPrimary: true },
+      { at: 38_093, kind: 'killExecutor', target: 2 },
+    ],
+  },
+  {
     name: 'a disk that comes back after the member was filled elsewhere is filled anew, held or not',
     seed: 15257,
     faults: [
