@@ -133,6 +133,7 @@ export function createController(options: ControllerOptions): Controller {
         if (call.type === 'DECLINE') return scheduler.call(decline(call.offerIds, call.refuseSeconds));
         return scheduler.call(accept({ ...call.use, refuseSeconds: 1 }));
       },
+      renew: (reason) => scheduler.renew(reason),
     }),
   };
   const reservations = createReservations(context);

@@ -17,6 +17,12 @@ const holdMs = 4000;
 const refuseSeconds = { wanted: 1, idle: 120 } as const;
 /** REVIVE is cheap for us and costly for a busy master: a bucket of tokens. */
 const revive = { bucket: 20, refillMs: 1000 } as const;
+/**
+ * Mesos offers what is free within seconds. When somebody waits and hears nothing for so long (then twice as long, and so
+ * on) an offer may have been lost, as one that could not be read: it counts as outstanding for ever, and only a new
+ * subscription voids it.
+ */
+const silence = { firstMs: 60_000, maxMs: 16 * 60_000 } as const;
 const maxRecent = 200;
 
 export interface AgentOffers {
@@ -86,12 +92,19 @@ export function createMarket(options: {
   readonly clock: Clock;
   readonly log: Logger;
   readonly send: (call: MarketCall) => Promise<void>;
+  /** Asks for a new subscription. */
+  readonly renew: (reason: string) => void;
 }): Market {
-  const { clock, log, send } = options;
+  const { clock, log, send, renew } = options;
   const outstanding = new Map<string, { readonly offer: Offer; readonly since: number }>();
   const wants = new Map<string, Want>();
   const recent: (RecentOffer & { tried: Trial[] })[] = [];
   const known = new Map<string, AgentOffer>();
+  /** By agent, and null for any: when its last offer came. */
+  const heardAt = new Map<string | null, number>();
+  const wantedSince = new Map<string, number>();
+  let silenceMs: number = silence.firstMs;
+  let renewedAt = 0;
   let tokens: number = revive.bucket;
   let refilledAt = clock.now();
   let isReviveDue = false;
@@ -164,6 +177,19 @@ export function createMarket(options: {
     chain = chain.then(considerAll).catch((error) => log.error({ err: error }, 'offers could not be considered'));
   }
 
+  function renewIfSilent(): void {
+    if (wants.size === 0) silenceMs = silence.firstMs;
+    const now = clock.now();
+    for (const { key, agentId } of wants.values()) {
+      const since = Math.max(renewedAt, wantedSince.get(key) ?? now, heardAt.get(agentId) ?? 0);
+      if (now - since < silenceMs) continue;
+      renew(`no offer${agentId === null ? '' : ` of agent ${agentId}`} for ${Math.round((now - since) / 1000)} s`);
+      renewedAt = now;
+      silenceMs = Math.min(2 * silenceMs, silence.maxMs);
+      return;
+    }
+  }
+
   function reviveIfDue(): void {
     const gained = Math.floor((clock.now() - refilledAt) / revive.refillMs);
     if (gained > 0) {
@@ -178,7 +204,11 @@ export function createMarket(options: {
 
   return {
     add(offers) {
-      for (const offer of offers) outstanding.set(offer.id.value, { offer, since: clock.now() });
+      const since = clock.now();
+      for (const offer of offers) {
+        outstanding.set(offer.id.value, { offer, since });
+        heardAt.set(offer.agent_id.value, since).set(null, since);
+      }
       remember(offers);
       consider();
     },
@@ -191,16 +221,23 @@ export function createMarket(options: {
       const isNew = !wants.has(want.key);
       wants.set(want.key, want);
       // What was declined before sits behind a filter; what is outstanding may already do.
-      if (isNew) isReviveDue = true;
+      if (isNew) {
+        isReviveDue = true;
+        wantedSince.set(want.key, clock.now());
+      }
       if (outstanding.size > 0) consider();
       reviveIfDue();
     },
-    drop: (key) => void wants.delete(key),
+    drop(key) {
+      wants.delete(key);
+      wantedSince.delete(key);
+    },
     agents,
     recent: () => recent,
     known: () => [...known.values()],
     sweep() {
       if (outstanding.size > 0) consider();
+      renewIfSilent();
       reviveIfDue();
     },
     settled: () => chain,

@@ -75,6 +75,8 @@ export interface SchedulerClient {
   start(): void;
   /** Drops the connection; the framework's tasks run on for failover_timeout. Not a TEARDOWN. */
   stop(): void;
+  /** Gives the subscription up for a new one: Mesos voids all offers then. Nothing without one. */
+  renew(reason: string): void;
   /**
    * Resolves when Mesos took the call (202): not when, or whether, it was carried out. Rejects with NotConnected,
    * CallRejected, StaleSubscription (in all three nothing was done) or CallTimeout (outcome unknown).
@@ -137,6 +139,10 @@ class Client implements SchedulerClient {
     this.#isRunning = false;
     this.#options.clock.clearTimeout(this.#retryTimer);
     this.#close('the client was stopped', 0);
+  }
+
+  renew(reason: string): void {
+    if (this.#current?.isSubscribed) this.#lose(this.#current, reason);
   }
 
   async call(body: CallBody): Promise<void> {

@@ -457,6 +457,22 @@ describe('calls', () => {
   });
 });
 
+test('a renewed subscription is a new one of the same framework', async () => {
+  const master = await goodMaster();
+  const { scheduler, clock, happened } = client([master.url]);
+  scheduler.renew('nothing is there to renew');
+  scheduler.start();
+  await vi.waitFor(() => expect(scheduler.isConnected).toBe(true));
+
+  scheduler.renew('no offer for a minute');
+
+  expect(scheduler.isConnected).toBe(false);
+  clock.advance(1000);
+  await vi.waitFor(() => expect(scheduler.isConnected).toBe(true));
+  expect(happened).toEqual(['subscribed F1', 'disconnected', 'subscribed F1']);
+  scheduler.stop();
+});
+
 test('ZooKeeper is said to be unsupported, a secret with a colon to be unusable', () => {
   const make = (options: Partial<SchedulerClientOptions>) => () =>
     createSchedulerClient({ masters: ['http://127.0.0.1:1'], ...options } as SchedulerClientOptions);

@@ -233,6 +233,9 @@ export function createSimulatedScheduler(options: {
       start();
     },
     stop,
+    renew(reason) {
+      if (current?.isSubscribed) lose(current, reason);
+    },
     call(body) {
       const subscription = current;
       if (!process.isAlive() || !subscription?.isSubscribed) return Promise.reject(new NotConnected('no subscription'));

@@ -1,0 +1,87 @@
+import { expect, test } from 'vitest';
+import { createMarket } from '../../src/controller/market.ts';
+import { createFakeClock } from '../mesos/fake-clock.ts';
+
+const log = { debug() {}, info() {}, warn() {}, error() {} } as never;
+const minute = 60_000;
+
+function create() {
+  const clock = createFakeClock();
+  const renewed: string[] = [];
+  const market = createMarket({
+    clock,
+    log,
+    send: async () => {},
+    renew: (reason) => {
+      renewed.push(reason);
+      market.reset();
+    },
+  });
+  const offer = (agent: string) => ({
+    id: { value: `offer-of-${agent}` },
+    framework_id: { value: 'f' },
+    agent_id: { value: agent },
+    hostname: agent,
+    resources: [],
+    attributes: [],
+    executor_ids: [],
+  });
+  return {
+    renewed,
+    want: (agentId: string | null) => market.want({ key: 'w', agentId, consider: async () => null }),
+    drop: () => market.drop('w'),
+    hear: (agent: string) => market.add([offer(agent)]),
+    pass(ms: number) {
+      for (let rest = ms; rest > 0; rest -= 1000) {
+        clock.advance(1000);
+        market.sweep();
+      }
+    },
+  };
+}
+
+test('who waits for an agent and hears nothing of it asks for a new subscription, more and more rarely', () => {
+  const { renewed, want, pass, hear } = create();
+  want('agent-1');
+  pass(30_000);
+  hear('agent-2');
+  pass(31_000);
+  expect(renewed).toEqual(['no offer of agent agent-1 for 60 s']);
+
+  pass(2 * minute - 1000);
+  expect(renewed).toHaveLength(2);
+  pass(3 * minute);
+  expect(renewed).toHaveLength(2);
+  pass(minute);
+  expect(renewed).toHaveLength(3);
+});
+
+test('an offer of the agent is heard, any offer for who takes any', () => {
+  const { renewed, want, pass, hear } = create();
+  want('agent-1');
+  for (let times = 0; times < 5; times += 1) {
+    pass(50_000);
+    hear('agent-1');
+  }
+  want(null);
+  for (let times = 0; times < 5; times += 1) {
+    pass(50_000);
+    hear(`agent-${times}`);
+  }
+
+  expect(renewed).toEqual([]);
+});
+
+test('who wants nothing waits for nothing, and who comes later has a minute of its own', () => {
+  const { renewed, want, pass, drop } = create();
+  pass(10 * minute);
+  want('agent-1');
+  pass(59_000);
+  drop();
+  pass(10 * minute);
+  want('agent-1');
+  pass(59_000);
+  expect(renewed).toEqual([]);
+  pass(1000);
+  expect(renewed).toHaveLength(1);
+});
