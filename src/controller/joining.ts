@@ -90,6 +90,8 @@ export async function joinCluster(
     const primary = primaryOf(view);
     if (!primary) return undefined;
     if (primary.ordinal === ordinal) return view.failover ? undefined : resumePrimary(context, view, self, signal);
+    if (self.status!.incarnation !== self.member.incarnation && !isToBeFilled)
+      return refill(context, view, self, 'a rebuild that was given up has filled it unseen');
     if (isInPlace(view, self)) {
       stopwatch(self.status!);
       return hasCaughtUp(self, primary) ? announceJoined(context, view, self, wasInPlace) : undefined;
@@ -100,7 +102,7 @@ export async function joinCluster(
     const comparison = compareWithPrimary(held, primary.status);
     if (comparison.kind === 'errant' && isTooEarly(primary.status)) return undefined;
     if (comparison.kind !== 'subset' && isToBeFilled) return undefined;
-    if (comparison.kind !== 'subset') return refill(context, view, self, comparison);
+    if (comparison.kind !== 'subset') return refill(context, view, self, describe(comparison));
     if (!primary.status.isWritable && !(await letAcknowledge(context, view, self, primary, signal))) return undefined;
     await follow(context, view, self, primary, signal);
     return undefined;
@@ -256,16 +258,12 @@ async function follow(
   );
 }
 
-async function refill(
-  context: Context,
-  view: ClusterView,
-  self: MemberView,
-  comparison: Exclude<Comparison, { kind: 'subset' }>,
-): Promise<undefined> {
-  const why =
-    comparison.kind === 'errant'
-      ? `it has transactions that the primary lacks: ${comparison.gtids}`
-      : `the primary no longer has logs that it needs: ${comparison.gtids}`;
+const describe = (comparison: Exclude<Comparison, { kind: 'subset' }>): string =>
+  comparison.kind === 'errant'
+    ? `it has transactions that the primary lacks: ${comparison.gtids}`
+    : `the primary no longer has logs that it needs: ${comparison.gtids}`;
+
+async function refill(context: Context, view: ClusterView, self: MemberView, why: string): Promise<undefined> {
   await openRebuildFor(context, view, self.ordinal, why);
   return undefined;
 }

@@ -1,6 +1,6 @@
 /** What the rebuild machine's actors do, and the one place that opens a rebuild by itself. */
 import { fromPromise } from 'xstate';
-import type { Status } from '../channel/protocol.ts';
+import type { CommandBody, Status } from '../channel/protocol.ts';
 import type { VolumeVerdict } from '../cluster/lost-volume.ts';
 import { estimateWays, type WayEstimate } from '../cluster/rebuild-way.ts';
 import { Refusal, toErrorCode } from '../errors.ts';
@@ -211,26 +211,28 @@ async function fill(context: Context, { input, signal }: { input: RebuildInput; 
     }
     const from = sourceOf(view, rebuild);
     if (!from || isDonorTaken(view, rebuild)) return undefined;
-    await context.executors.send(
-      self.launch.taskId,
-      {
-        kind: 'rebuild',
-        incarnation: rebuild.incarnation,
-        serverUuid: rebuild.serverUuid,
-        serverId: rebuild.serverId,
-        from,
-        ...(mayFill(rebuild, lost) ? { emptyPlace: status.volumesFound!.data.place } : {}),
-        ...(from.kind === 'trim' || rebuild.requestedBy === restoreRequester
-          ? {}
-          : { save: saveFirst(view, rebuild, self) }),
-        secrets: await context.memberSecrets(await readClusterSecrets(context.store, view.cluster.id), {
-          commonName: `${view.cluster.name}-${self.ordinal}`,
-          ip: self.bundle.ip,
-          hostname: self.bundle.hostname,
-        }),
-      },
-      { epoch: view.cluster.epoch, timeoutMs: 15_000, signal, id: commandId },
-    );
+    const body: CommandBody = {
+      kind: 'rebuild',
+      incarnation: rebuild.incarnation,
+      serverUuid: rebuild.serverUuid,
+      serverId: rebuild.serverId,
+      from,
+      ...(mayFill(rebuild, lost) ? { emptyPlace: status.volumesFound!.data.place } : {}),
+      ...(from.kind === 'trim' || rebuild.requestedBy === restoreRequester
+        ? {}
+        : { save: saveFirst(view, rebuild, self) }),
+      secrets: await context.memberSecrets(await readClusterSecrets(context.store, view.cluster.id), {
+        commonName: `${view.cluster.name}-${self.ordinal}`,
+        ip: self.bundle.ip,
+        hostname: self.bundle.hostname,
+      }),
+    };
+    const options = { epoch: view.cluster.epoch, timeoutMs: 15_000, signal, id: commandId };
+    await context.executors.send(self.launch.taskId, body, options).catch((error: unknown) => {
+      if (error instanceof Refusal || signal.aborted) throw error;
+      // It may have begun: that is told, or the very same command is sent again. Another one would find it BUSY.
+      context.log.warn({ err: error, rebuild: rebuild.id }, 'a rebuild was not answered');
+    });
     return undefined;
   });
 }

@@ -1,7 +1,9 @@
 /** Rebuilds by themselves have a budget and a back-off, and neither begins anew with the control plane. */
 import { afterEach, expect, test } from 'vitest';
 import type { Command, CommandResult } from '../../src/channel/protocol.ts';
-import { openRebuild } from '../../src/store/rebuilds.ts';
+import { lead } from '../../src/store/leadership.ts';
+import { closeRebuild, openRebuild } from '../../src/store/rebuilds.ts';
+import type { RebuildRow } from '../../src/store/rows.ts';
 import { createScenario, type Scenario } from './scenario.ts';
 
 let scenario: Scenario;
@@ -45,6 +47,32 @@ test('three within an hour, also over restarts of the control plane; then a pers
   scenario.simulation.world.store.db.exec('UPDATE rebuild SET started_at = started_at - 3600000');
   await scenario.until('another rebuild', async () => (await scenario.rebuilds()).length === 4);
   await scenario.untilHealthy();
+});
+
+test('a member that a rebuild filled after it was given up is filled anew: nobody knows who it is', async () => {
+  scenario = await createScenario();
+  const { clusterId, simulation } = scenario;
+  const { newId, store } = simulation.world;
+  const names = { incarnation: newId(), serverUuid: newId() };
+  await openRebuild(store, {
+    id: newId(),
+    clusterId,
+    ordinal: 2,
+    reason: 'asked for',
+    requestedBy: 'a person',
+    ...names,
+  });
+  scenario.wake();
+  await scenario.until('it is filled', () => scenario.member(2).phase === 'rebuilding');
+  const [{ id }] = (await scenario.rebuilds()) as [RebuildRow];
+  await closeRebuild(store, await lead(store, 'a test'), id, { state: 'failed' });
+  await scenario.restartControlPlane();
+  await scenario.until('another rebuild', async () => (await scenario.rebuilds()).length === 2);
+  await scenario.untilHealthy();
+
+  const again = (await scenario.rebuilds()).find(({ requestedBy }) => requestedBy === 'automation');
+  expect(again).toMatchObject({ ordinal: 2, state: 'done', reason: expect.stringContaining('given up') });
+  expect(scenario.member(2).status().incarnation).toBe(again?.incarnation);
 });
 
 test('tries of one rebuild are counted in the store, and the pause between starts grows over a restart', async () => {

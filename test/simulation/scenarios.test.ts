@@ -219,6 +219,15 @@ const scenarios: readonly Scenario[] = [
     ],
   },
   {
+    name: 'a rebuild whose answer was lost is waited for, and not begun beside itself',
+    seed: 10_439,
+    faults: [
+      { at: 16_080, kind: 'emptyVolume', target: 2, volume: 'both', sparesPrimary: true },
+      { at: 18_302, kind: 'diskAway', target: 1, ms: 26_564 },
+      { at: 19_325, kind: 'loseAnswers', count: 4 },
+    ],
+  },
+  {
     name: 'a disk that comes back after the member was filled elsewhere is filled anew, held or not',
     seed: 15257,
     faults: [
