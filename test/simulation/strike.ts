@@ -94,7 +94,10 @@ export async function strike(simulation: Simulation, fault: Fault): Promise<void
     case 'emptyVolume': {
       const executor = executorOf(fault.target);
       const { data, backup } = executor?.member?.options ?? {};
-      const isSpared = fault.sparesPrimary === true && executors.primary === fault.target;
+      // Whoever is about to be the primary is it already, for this purpose.
+      const chosen = world.store.db.prepare("SELECT facts FROM failover WHERE outcome = 'open'").get();
+      const heir = chosen ? (JSON.parse(String(chosen['facts'])) as { chosen?: number }).chosen : undefined;
+      const isSpared = fault.sparesPrimary === true && [executors.primary, heir].includes(fault.target as number);
       if (!executor || !data?.marker || (isSpared && fault.volume !== 'backup')) return;
       hit(`emptyVolume ${fault.volume}`);
       executor.member?.instanceKilled();
