@@ -149,7 +149,11 @@ function replace(
       return { kind: 'setAcknowledgements', k: rule.k, thenRule, holder: voter.ordinal, reason };
     }
     if (member?.acknowledges === 'no') {
-      const others = replicaVoters(rule).filter((one) => find(observed, one)?.acknowledges === 'yes');
+      // One that is far behind, or whose receiver stands, would keep the barrier waiting for ever.
+      const others = replicaVoters(rule).filter((one) => {
+        const other = find(observed, one);
+        return other?.acknowledges === 'yes' && other.isCaughtUp;
+      });
       if (rule.k > 0 && others.length >= rule.k) {
         const reason = `${name} lost its memory, and nothing counts on what it had`;
         return { kind: 'setAcknowledgements', k: rule.k, thenRule, reason };

@@ -127,6 +127,9 @@ describe('nextVoterStep', () => {
       const away = { acknowledges: 'no', holdsAll: false } as const;
 
       expect(next(from, 'os', sees(false, away))).toMatchObject({ kind: 'setAcknowledgements', k: 1 });
+      const { members, primaryK } = sees(false, { ...away, holdsAll: true });
+      const stands = { primaryK, members: members.map((one) => ({ ...one, isCaughtUp: one.ordinal === 2 })) };
+      expect(next(from, 'os', stands), 'a barrier would wait for ever').toMatchObject({ holder: 2 });
       const alone = (change: object): ObservedVoters => ({
         primaryK: 1,
         members: sees(false, change).members.map((one) =>

@@ -228,6 +228,16 @@ const scenarios: readonly Scenario[] = [
     ],
   },
   {
+    name: 'a restarted voter that holds everything does not wait for one whose receiver stands',
+    seed: 22_732,
+    faults: [
+      { at: 13_987, kind: 'stopMysqld', target: 2, ms: 20_746 },
+      { at: 18_683, kind: 'purgeLogs', target: 0 },
+      { at: 18_786, kind: 'rebootHost', target: 1, keepsId: false },
+      { at: 24_981, kind: 'leaveTail', ms: 3996, killAt: 'saved' },
+    ],
+  },
+  {
     name: 'a disk that comes back after the member was filled elsewhere is filled anew, held or not',
     seed: 15257,
     faults: [
