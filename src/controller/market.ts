@@ -18,11 +18,13 @@ const refuseSeconds = { wanted: 1, idle: 120 } as const;
 /** REVIVE is cheap for us and costly for a busy master: a bucket of tokens. */
 const revive = { bucket: 20, refillMs: 1000 } as const;
 /**
- * Mesos offers what is free within seconds. When somebody waits and hears nothing for so long (then twice as long, and so
- * on) an offer may have been lost, as one that could not be read: it counts as outstanding for ever, and only a new
- * subscription voids it.
+ * Mesos offers what is free within seconds. When somebody waits for so long (then twice as long, and so on) for what an
+ * agent holds for it, or for any offer at all, one may have been lost, as one that could not be read: it counts as
+ * outstanding for ever, and only a new subscription voids it. Other pieces of that agent may well be offered meanwhile.
  */
 const silence = { firstMs: 60_000, maxMs: 16 * 60_000 } as const;
+/** Who is not back after this time waits no more. */
+const goneMs = 5_000;
 const maxRecent = 200;
 
 export interface AgentOffers {
@@ -83,6 +85,12 @@ export interface Market {
   settled(): Promise<void>;
 }
 
+interface Waiting {
+  readonly since: number;
+  /** Whoever waits looks at the facts anew once in a while, and is back at once. */
+  readonly droppedAt: number | null;
+}
+
 type MarketCall =
   | { readonly type: 'ACCEPT'; readonly use: Use }
   | { readonly type: 'DECLINE'; readonly offerIds: readonly string[]; readonly refuseSeconds: number }
@@ -100,9 +108,8 @@ export function createMarket(options: {
   const wants = new Map<string, Want>();
   const recent: (RecentOffer & { tried: Trial[] })[] = [];
   const known = new Map<string, AgentOffer>();
-  /** By agent, and null for any: when its last offer came. */
-  const heardAt = new Map<string | null, number>();
-  const wantedSince = new Map<string, number>();
+  let heardAt = 0;
+  const waiting = new Map<string, Waiting>();
   let silenceMs: number = silence.firstMs;
   let renewedAt = 0;
   let tokens: number = revive.bucket;
@@ -153,6 +160,7 @@ export function createMarket(options: {
       if (!use) continue;
       // Rescinded or void meanwhile: Mesos answers TASK_DROPPED, which is how the want learns of it.
       for (const id of use.offerIds) outstanding.delete(id);
+      waiting.set(want.key, { since: clock.now(), droppedAt: null });
       await attempt({ type: 'ACCEPT', use });
     }
     await declineUnused();
@@ -178,12 +186,14 @@ export function createMarket(options: {
   }
 
   function renewIfSilent(): void {
-    if (wants.size === 0) silenceMs = silence.firstMs;
     const now = clock.now();
+    for (const [key, { droppedAt }] of waiting) if (droppedAt !== null && now - droppedAt > goneMs) waiting.delete(key);
+    if (waiting.size === 0) silenceMs = silence.firstMs;
     for (const { key, agentId } of wants.values()) {
-      const since = Math.max(renewedAt, wantedSince.get(key) ?? now, heardAt.get(agentId) ?? 0);
+      const since = Math.max(renewedAt, waiting.get(key)?.since ?? now, agentId === null ? heardAt : 0);
       if (now - since < silenceMs) continue;
-      renew(`no offer${agentId === null ? '' : ` of agent ${agentId}`} for ${Math.round((now - since) / 1000)} s`);
+      const what = agentId === null ? 'no offer' : `nothing to use on agent ${agentId}`;
+      renew(`${what} for ${Math.round((now - since) / 1000)} s`);
       renewedAt = now;
       silenceMs = Math.min(2 * silenceMs, silence.maxMs);
       return;
@@ -204,11 +214,8 @@ export function createMarket(options: {
 
   return {
     add(offers) {
-      const since = clock.now();
-      for (const offer of offers) {
-        outstanding.set(offer.id.value, { offer, since });
-        heardAt.set(offer.agent_id.value, since).set(null, since);
-      }
+      heardAt = clock.now();
+      for (const offer of offers) outstanding.set(offer.id.value, { offer, since: heardAt });
       remember(offers);
       consider();
     },
@@ -223,14 +230,15 @@ export function createMarket(options: {
       // What was declined before sits behind a filter; what is outstanding may already do.
       if (isNew) {
         isReviveDue = true;
-        wantedSince.set(want.key, clock.now());
+        waiting.set(want.key, { since: waiting.get(want.key)?.since ?? clock.now(), droppedAt: null });
       }
       if (outstanding.size > 0) consider();
       reviveIfDue();
     },
     drop(key) {
       wants.delete(key);
-      wantedSince.delete(key);
+      const known = waiting.get(key);
+      if (known) waiting.set(key, { ...known, droppedAt: known.droppedAt ?? clock.now() });
     },
     agents,
     recent: () => recent,

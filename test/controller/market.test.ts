@@ -40,15 +40,16 @@ function create() {
   };
 }
 
-test('who waits for an agent and hears nothing of it asks for a new subscription, more and more rarely', () => {
+test('who waits for what an agent holds asks for a new subscription, more and more rarely', () => {
   const { renewed, want, pass, hear } = create();
   want('agent-1');
   pass(30_000);
-  hear('agent-2');
-  pass(31_000);
-  expect(renewed).toEqual(['no offer of agent agent-1 for 60 s']);
+  // Another piece of it: the one that was lost is not offered again.
+  hear('agent-1');
+  pass(30_000);
+  expect(renewed).toEqual(['nothing to use on agent agent-1 for 60 s']);
 
-  pass(2 * minute - 1000);
+  pass(2 * minute);
   expect(renewed).toHaveLength(2);
   pass(3 * minute);
   expect(renewed).toHaveLength(2);
@@ -56,20 +57,32 @@ test('who waits for an agent and hears nothing of it asks for a new subscription
   expect(renewed).toHaveLength(3);
 });
 
-test('an offer of the agent is heard, any offer for who takes any', () => {
-  const { renewed, want, pass, hear } = create();
-  want('agent-1');
-  for (let times = 0; times < 5; times += 1) {
-    pass(50_000);
-    hear('agent-1');
+test('who looks at the facts anew every minute has waited all the time', () => {
+  const { renewed, want, pass, drop } = create();
+  for (let times = 0; times < 2; times += 1) {
+    want('agent-1');
+    pass(40_000);
+    drop();
+    pass(1000);
   }
+
+  want('agent-1');
+  pass(1000);
+
+  expect(renewed).toEqual(['nothing to use on agent agent-1 for 60 s']);
+});
+
+test('who takes any agent waits for room as long as offers come', () => {
+  const { renewed, want, pass, hear } = create();
   want(null);
   for (let times = 0; times < 5; times += 1) {
     pass(50_000);
     hear(`agent-${times}`);
   }
-
   expect(renewed).toEqual([]);
+
+  pass(minute);
+  expect(renewed).toEqual(['no offer for 60 s']);
 });
 
 test('who wants nothing waits for nothing, and who comes later has a minute of its own', () => {
