@@ -40,6 +40,7 @@ const usage = `npm run bench -- NAME [options]
   --service    failover, switchover: the writer of ours knows the service port alone, behind \`selvedge proxy\`
   --gb N       backup, verify, rebuild, restore: how much data, 2 by default
   --rate N     backup: its policy allows so many MB/s; told is what commits of the primary then feel
+  --apart      backup: the replica's volumes are in memory, as on a host of its own; needs root
   --floor-only leave ours out
   --json       only the line of JSON on stdout
   --help       this text
@@ -60,6 +61,7 @@ interface Options {
   readonly runs: number;
   readonly gigabytes: number;
   readonly rateMb: number | null;
+  readonly isApart: boolean;
   readonly isFloorOnly: boolean;
   readonly say: (text: string) => void;
 }
@@ -75,13 +77,14 @@ function readArguments(): Options | 'help' | null {
         rate: { type: 'string' },
         saturated: flag,
         service: flag,
+        apart: flag,
         'floor-only': flag,
         json: flag,
         help: flag,
       },
     });
     if (values.help) return 'help';
-    const { saturated, service, 'floor-only': isFloorOnly } = values;
+    const { saturated, service, apart: isApart, 'floor-only': isFloorOnly } = values;
     const wanted = [positionals[0], ...(saturated ? ['saturated'] : []), ...(service ? ['service'] : [])].join('-');
     const names = [...comparedNames, ...loneNames, ...rateNames, ...dataNames, 'memory' as const];
     const name = names.find((each) => each === wanted);
@@ -91,10 +94,11 @@ function readArguments(): Options | 'help' | null {
     if (isFloorOnly && !isCompared(name as Name)) throw new Error(`there is no floor of ${name}`);
     if (!(gigabytes > 0 && gigabytes <= gigabytesMax)) throw new Error(`--gb takes up to ${gigabytesMax}`);
     const rateMb = values.rate === undefined ? null : Number(values.rate);
+    if (isApart && name !== 'backup') throw new Error('--apart is for backup');
     if (rateMb !== null && name !== 'backup') throw new Error('--rate is for backup');
     if (rateMb !== null && !(rateMb >= 1 && rateMb <= rateMbMax)) throw new Error(`--rate takes 1 to ${rateMbMax}`);
     const out = values.json ? process.stderr : process.stdout;
-    return { name, runs, gigabytes, rateMb, isFloorOnly, say: (text) => void out.write(`${text}\n`) };
+    return { name, runs, gigabytes, rateMb, isApart, isFloorOnly, say: (text) => void out.write(`${text}\n`) };
   } catch (error) {
     process.stderr.write(`${(error as Error).message}\n\n${usage}`);
     return null;

@@ -1,5 +1,6 @@
 /** A cluster of two with a few gigabytes in it, for the benches of backup, verify, rebuild and restore. */
-import { readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { realClock } from '../../src/clock.ts';
 import { connect, type Login, type Session } from '../../src/mysql/connection.ts';
@@ -35,11 +36,27 @@ export interface DataWorld {
 
 const readyTimeoutMs = 120_000;
 const catchUpTimeoutMs = 300_000;
+const mountTimeoutMs = 10_000;
 const rowBytes = 8_000;
 const rowsABatch = 1_000;
 
-export async function startDataWorld(signal: AbortSignal): Promise<DataWorld> {
+export interface DataWorldOptions {
+  readonly signal: AbortSignal;
+  /**
+   * As on hosts of their own: the replica's volumes are in memory, and its processes have the second core, those of the
+   * primary the first. Needs root and two cores.
+   */
+  readonly isApart: boolean;
+}
+
+export async function startDataWorld({ signal, isApart }: DataWorldOptions): Promise<DataWorld> {
   const plane = await createControlPlane({ agents: 2, signal });
+  const apart = isApart ? mountMemory(plane.agentDirs[1] ?? '') : null;
+  const end = () =>
+    plane.destroy((dataDir) => {
+      apart?.unmount();
+      removeRunDirectories(dataDir);
+    });
   try {
     await plane.start();
     const api = createApiClient(plane.apiUrl);
@@ -51,15 +68,19 @@ export async function startDataWorld(signal: AbortSignal): Promise<DataWorld> {
     });
     const { primary } = await waitReady(api, signal, readyTimeoutMs);
     if (primary === null) throw new Error('the cluster has no primary');
-    const { endpoints, stop } = watchEndpoints(api, clusterName);
-    const { host, port } = await waitFor({ what: 'an endpoint', timeoutMs: 10_000, signal }, () => endpoints.primary());
-    const caPem = login.caCertPem;
-    const session = await connect({ host, port, caPem }, login, { clock: realClock, queryTimeoutMs: 120_000 });
     const getMember = (ordinal: number) => {
       const found = findMember(id, ordinal);
       if (!found) throw new Error(`member ${ordinal} does not run`);
       return found;
     };
+    if (apart) {
+      await requireApart(api, id, primary, plane);
+      for (const ordinal of [0, 1]) pin(getMember(ordinal), ordinal === primary ? 0 : 1);
+    }
+    const { endpoints, stop } = watchEndpoints(api, clusterName);
+    const { host, port } = await waitFor({ what: 'an endpoint', timeoutMs: 10_000, signal }, () => endpoints.primary());
+    const caPem = login.caCertPem;
+    const session = await connect({ host, port, caPem }, login, { clock: realClock, queryTimeoutMs: 120_000 });
     const world: DataWorld = {
       plane,
       api,
@@ -84,14 +105,33 @@ export async function startDataWorld(signal: AbortSignal): Promise<DataWorld> {
       async destroy() {
         stop();
         await world.session.close();
-        await plane.destroy(removeRunDirectories);
+        await end();
       },
     };
     return world;
   } catch (error) {
-    await plane.destroy(removeRunDirectories);
+    await end();
     throw error;
   }
+}
+
+function mountMemory(path: string): { unmount(): void } {
+  mkdirSync(path, { recursive: true });
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=75%', 'tmpfs', path], { timeout: mountTimeoutMs });
+  return { unmount: () => void execFileSync('umount', ['-l', path], { timeout: mountTimeoutMs }) };
+}
+
+/** What they start later inherits it. */
+function pin({ executor, mysqld }: MemberProcesses, core: number): void {
+  for (const each of [executor, mysqld])
+    if (each) execFileSync('taskset', ['-a', '-p', '-c', String(core), String(each.pid)], { stdio: 'ignore' });
+}
+
+/** Placement decides who is where; the first member is the first primary. */
+async function requireApart(api: Api, clusterId: string, primary: number, plane: ControlPlane): Promise<void> {
+  const reservations = await api.reservations();
+  const own = reservations.find((each) => each.clusterId === clusterId && each.member === primary);
+  if (!own || plane.agentDirs[1]?.includes(own.host)) throw new Error('the primary is on the agent in memory');
 }
 
 /** After the primary has changed. */
