@@ -162,6 +162,8 @@ export interface LiveView {
   plan(clusterId: string, request: ChangeRequest): ChangePlan | null;
   /** null before the first primary and with a single member. */
   rehearsal(clusterId: string): LiveRehearsal | null;
+  /** What its voters should be and cannot become yet, as `member 1 to catch up`. */
+  voterWaits(clusterId: string): readonly string[];
   /** null for a cluster that the controller has not looked at yet. */
   state(clusterId: string): LiveState | null;
   member(clusterId: string, ordinal: number): LiveMember | null;

@@ -278,6 +278,9 @@ export const clusterSummary = z.object({
       voters: z.array(z.number()),
       flushing: z.array(z.number()),
       version: z.number(),
+      waitingFor: z
+        .array(z.string())
+        .describe('What keeps the voters from being what they should be, as a rebuild that cannot begin'),
     })
     .nullable()
     .describe(

@@ -45,6 +45,7 @@ export async function clusterSummary(deps: ApiDeps, row: ClusterRow) {
       voters: rule.voters.map(({ ordinal }) => ordinal),
       flushing: replicaVoters(rule).flatMap(({ ordinal, bootId }) => (bootId === undefined ? [ordinal] : [])),
       version: rule.version,
+      waitingFor: [...deps.live.voterWaits(row.id)],
     },
     rehearsal: row.desired === 'present' ? deps.live.rehearsal(row.id) : null,
   };

@@ -54,10 +54,20 @@ export function clusterText(cluster: ClusterView): string {
       : `member ${rehearsal.candidate} follows in about ${rehearsal.predictedMs} ms`
     : null;
   const outlook = heir === null ? '' : `${clean(`If the primary died now: ${heir}.`)}\n`;
+  const waits = (cluster.durability?.waitingFor ?? []).map((what) => `The voters wait for ${clean(what)}.\n`);
   const messages = cluster.members
     .filter(({ message }) => message)
     .map(({ ordinal, message }) => `member ${ordinal}: ${clean(message ?? '')}\n`);
-  return [head, ...conditions, retained ? retainedText(retained) : '', outlook, '\n', members, ...messages].join('');
+  return [
+    head,
+    ...conditions,
+    retained ? retainedText(retained) : '',
+    outlook,
+    ...waits,
+    '\n',
+    members,
+    ...messages,
+  ].join('');
 }
 
 function retainedText(retained: NonNullable<ClusterView['retained']>): string {

@@ -29,6 +29,7 @@ import { createReconciler } from './reconciler.ts';
 import { createReservations, type Orphan, resumeReleases } from './reservations.ts';
 import { type ShareOptions, shareMember } from './sharing.ts';
 import { connectAllExecutors, recordOperationStatus, recordTaskStatus } from './tasks.ts';
+import { describeVoterWaits } from './voter-actor.ts';
 import { createWakes } from './wakes.ts';
 
 const tickMs = 1000;
@@ -72,6 +73,8 @@ export interface Controller {
   verdict(clusterId: string): Verdict | null;
   /** What the durability audit found in this epoch; null when it holds. */
   audit(clusterId: string): string | null;
+  /** What its voters should be and cannot become yet. */
+  voterWaits(view: ClusterView): readonly string[];
   /** What its primary is known to have had, for a cluster whose primary does not answer now. */
   lastKnown(view: ClusterView): string;
   /** What the archives of binary logs cover. */
@@ -273,6 +276,7 @@ export function createController(options: ControllerOptions): Controller {
     orphans: () => reservations.orphans(),
     verdict,
     audit: (clusterId) => audits.finding(clusterId),
+    voterWaits: (view) => describeVoterWaits(context, view),
     archives,
     lastKnown: ({ cluster }) => lastKnownOf(cluster, primarySets.lastKnown),
     plan(clusterId, request) {

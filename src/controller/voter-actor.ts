@@ -13,11 +13,26 @@ const askTimeoutMs = 2000;
 /** A replica this close to the primary counts as caught up. */
 const lagMaxMs = 2000;
 
+/** The primary, while its voters may be changed. */
+function steppedPrimary(view: ClusterView): MemberView | null {
+  const { rule, activatedAt } = view.cluster;
+  const primary = primaryOf(view);
+  return rule && primary?.launch && activatedAt !== null && primary.status?.isWritable ? primary : null;
+}
+
+/** What the voters should be and cannot become yet, each as `member 1 to catch up`; empty when all is as wanted. */
+export function describeVoterWaits(context: Pick<Context, 'unansweredVoters'>, view: ClusterView): readonly string[] {
+  const primary = steppedPrimary(view);
+  if (!primary) return [];
+  const step = nextVoterStep(view.cluster.rule!, wantedOf(view), observe(context, view, primary));
+  return step.kind === 'none' ? step.waitingFor : [];
+}
+
 /** True when something was changed: look again at once. */
 export async function stepVoters(context: Context, view: ClusterView): Promise<boolean> {
   const { cluster } = view;
-  const primary = primaryOf(view);
-  if (!cluster.rule || !primary?.launch || cluster.activatedAt === null || !primary.status?.isWritable) return false;
+  const primary = steppedPrimary(view);
+  if (!cluster.rule || !primary?.launch) return false;
   if (await clearDoubt(context, view)) return true;
   const observed = observe(context, view, primary);
   const step = nextVoterStep(cluster.rule, wantedOf(view), observed);
@@ -170,7 +185,7 @@ function isWanted(view: ClusterView, member: MemberView): boolean {
   return isVoter || member.member.phase === 'serving';
 }
 
-function observe(context: Context, view: ClusterView, primary: MemberView): ObservedVoters {
+function observe(context: Pick<Context, 'unansweredVoters'>, view: ClusterView, primary: MemberView): ObservedVoters {
   return {
     primaryK:
       primary.isConnected && primary.status?.isWritable
@@ -192,7 +207,7 @@ function observe(context: Context, view: ClusterView, primary: MemberView): Obse
   };
 }
 
-function acknowledges(context: Context, member: MemberView): 'yes' | 'no' | 'unknown' {
+function acknowledges(context: Pick<Context, 'unansweredVoters'>, member: MemberView): 'yes' | 'no' | 'unknown' {
   if (proofOfEnd(member)) return 'no';
   if (member.launch && context.unansweredVoters.has(member.launch.taskId)) return 'unknown';
   if (!member.isConnected || !member.status || !isRunning(member)) return 'unknown';

@@ -48,6 +48,10 @@ export function createLiveView(options: {
       const view = controller.view(clusterId);
       return view ? rehearse(view) : null;
     },
+    voterWaits(clusterId) {
+      const view = controller.view(clusterId);
+      return view ? controller.voterWaits(view) : [];
+    },
     member(clusterId, ordinal) {
       const member = controller.view(clusterId)?.members.find((one) => one.ordinal === ordinal);
       return member ? liveMember(member) : null;

@@ -40,6 +40,7 @@ export class FakeLive implements LiveView {
   changePlan: ChangePlan | null = null;
   plan = () => this.changePlan;
   rehearsal = () => null;
+  voterWaits = (): readonly string[] => [];
   readonly windows = new Map<string, LiveRecoveryWindow>();
   recoveryWindow = (clusterId: string) => this.windows.get(clusterId) ?? null;
   readonly copyable = new Map<string, ReturnType<LiveView['copyOptions']>>();
