@@ -18,7 +18,7 @@ import {
   summarise,
   summariseRates,
 } from './figures.ts';
-import { floorRounds, startRateFloor } from './floor-rounds.ts';
+import { createFloorRounds, startRateFloor } from './floor-rounds.ts';
 import { type Ours, startOurs } from './our-rounds.ts';
 
 const usage = `npm run bench -- NAME [options]
@@ -41,6 +41,7 @@ const usage = `npm run bench -- NAME [options]
   --gb N       backup, verify, rebuild, restore: how much data, 2 by default
   --rate N     backup: its policy allows so many MB/s; told is what commits of the primary then feel
   --apart      backup: the replica's volumes are in memory, as on a host of its own; needs root
+  --appliers N threads that apply on each replica of the floor; as many as ours by default, MySQL's own default is 4
   --floor-only leave ours out
   --json       only the line of JSON on stdout
   --help       this text
@@ -55,6 +56,7 @@ const dataTimeoutMs = 60 * 60_000;
 const runsMax = 100;
 const gigabytesMax = 20;
 const rateMbMax = 10_000;
+const appliersMax = 64;
 
 interface Options {
   readonly name: Name | RateName | DataName | 'memory';
@@ -62,6 +64,7 @@ interface Options {
   readonly gigabytes: number;
   readonly rateMb: number | null;
   readonly isApart: boolean;
+  readonly appliers: number | null;
   readonly isFloorOnly: boolean;
   readonly say: (text: string) => void;
 }
@@ -75,6 +78,7 @@ function readArguments(): Options | 'help' | null {
         runs: { type: 'string', default: '5' },
         gb: { type: 'string', default: '2' },
         rate: { type: 'string' },
+        appliers: { type: 'string' },
         saturated: flag,
         service: flag,
         apart: flag,
@@ -93,20 +97,34 @@ function readArguments(): Options | 'help' | null {
     if (!Number.isInteger(runs) || runs < 1 || runs > runsMax) throw new Error(`--runs takes 1 to ${runsMax}`);
     if (isFloorOnly && !isCompared(name as Name)) throw new Error(`there is no floor of ${name}`);
     if (!(gigabytes > 0 && gigabytes <= gigabytesMax)) throw new Error(`--gb takes up to ${gigabytesMax}`);
+    const appliers = values.appliers === undefined ? null : Number(values.appliers);
+    if (appliers !== null && !(Number.isInteger(appliers) && appliers >= 1 && appliers <= appliersMax))
+      throw new Error(`--appliers takes 1 to ${appliersMax}`);
+    if (appliers !== null && !isCompared(name as Name)) throw new Error(`there is no floor of ${name}`);
     const rateMb = values.rate === undefined ? null : Number(values.rate);
     if (isApart && name !== 'backup') throw new Error('--apart is for backup');
     if (rateMb !== null && name !== 'backup') throw new Error('--rate is for backup');
     if (rateMb !== null && !(rateMb >= 1 && rateMb <= rateMbMax)) throw new Error(`--rate takes 1 to ${rateMbMax}`);
     const out = values.json ? process.stderr : process.stdout;
-    return { name, runs, gigabytes, rateMb, isApart, isFloorOnly, say: (text) => void out.write(`${text}\n`) };
+    return {
+      name,
+      runs,
+      gigabytes,
+      rateMb,
+      isApart,
+      appliers,
+      isFloorOnly,
+      say: (text) => void out.write(`${text}\n`),
+    };
   } catch (error) {
     process.stderr.write(`${(error as Error).message}\n\n${usage}`);
     return null;
   }
 }
 
-async function measure(name: Name, { runs, say }: Options, ours: Ours | null): Promise<unknown> {
+async function measure(name: Name, { runs, appliers, say }: Options, ours: Ours | null): Promise<unknown> {
   const rounds: Round[] = [];
+  const floorRounds = createFloorRounds({ appliers });
   for (let run = 1; run <= runs; run += 1) {
     const floor = isCompared(name) ? await within(floorRounds[name](), roundTimeoutMs, 'a round of the floor') : null;
     const sample = ours ? await within(ours.rounds[name](), roundTimeoutMs, 'a round of ours') : floor;

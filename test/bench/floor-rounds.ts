@@ -6,16 +6,16 @@ import { now } from '../demo/wait.ts';
 import { destroyInstances } from '../mysql/instance.ts';
 import { type Load, measureChange, measureRate, pacedLoad, saturatedLoad } from './contender.ts';
 import type { ComparedName, Sample } from './figures.ts';
-import { type Floor, failOverFloor, floorLogin, provisionFloor, switchFloorOver } from './floor.ts';
+import { type Floor, type FloorOptions, failOverFloor, floorLogin, provisionFloor, switchFloorOver } from './floor.ts';
 
 const catchUpTimeoutMs = 60_000;
 
 const target = ({ endpoints, caPem }: Floor) => ({ endpoints, caPem, login: floorLogin });
 
-export const floorRounds: Record<ComparedName, () => Promise<Sample>> = {
+export const createFloorRounds = (options: FloorOptions): Record<ComparedName, () => Promise<Sample>> => ({
   async provision() {
     const startedAt = now();
-    const floor = await provisionFloor();
+    const floor = await provisionFloor(options);
     const { host, port } = floor.primary().endpoint;
     const session = await connect({ host, port, caPem: floor.caPem }, floorLogin, { clock: realClock });
     await session.query('CREATE DATABASE first');
@@ -24,16 +24,16 @@ export const floorRounds: Record<ComparedName, () => Promise<Sample>> = {
     await destroyInstances();
     return { totalMs, workMs: null };
   },
-  failover: () => measureFailover(pacedLoad),
-  'failover-saturated': () => measureFailover(saturatedLoad),
+  failover: () => measureFailover(options, pacedLoad),
+  'failover-saturated': () => measureFailover(options, saturatedLoad),
   // Nobody stands between the floor and its clients.
-  'failover-service': () => measureFailover(pacedLoad),
-  switchover: measureSwitchover,
-  'switchover-service': measureSwitchover,
-};
+  'failover-service': () => measureFailover(options, pacedLoad),
+  switchover: () => measureSwitchover(options),
+  'switchover-service': () => measureSwitchover(options),
+});
 
-async function measureSwitchover(): Promise<Sample> {
-  const floor = await provisionFloor();
+async function measureSwitchover(options: FloorOptions): Promise<Sample> {
+  const floor = await provisionFloor(options);
   const sample = await measureChange(target(floor), async () => {
     const { startedAt, ended } = switchFloorOver(floor);
     return { at: startedAt, ended: ended.then(() => undefined) };
@@ -44,7 +44,7 @@ async function measureSwitchover(): Promise<Sample> {
 
 /** Three mysqlds that stay, in sessions of their own; answers how fast they commit now, when replicas are idle again. */
 export async function startRateFloor(): Promise<(seconds: number) => Promise<number>> {
-  const floor = await provisionFloor(true);
+  const floor = await provisionFloor({ hasOwnSession: true });
   return async (seconds) => {
     const rate = await measureRate(target(floor), seconds);
     const { executed } = await readGtids(floor.primary().session);
@@ -54,8 +54,8 @@ export async function startRateFloor(): Promise<(seconds: number) => Promise<num
   };
 }
 
-async function measureFailover(load: Load): Promise<Sample> {
-  const floor = await provisionFloor();
+async function measureFailover(options: FloorOptions, load: Load): Promise<Sample> {
+  const floor = await provisionFloor(options);
   const change = async () => {
     const { killedAt, ended } = failOverFloor(floor);
     return { at: killedAt, ended: ended.then(() => undefined) };

@@ -26,9 +26,15 @@ export interface Floor {
   destroy(): Promise<void>;
 }
 
+export interface FloorOptions {
+  readonly hasOwnSession?: boolean;
+  /** Of each replica; by default as many as a member of ours has. */
+  readonly appliers?: number | null;
+}
+
 /** Copy, start three, accounts, CHANGE REPLICATION SOURCE, START REPLICA, semi-sync; ends when the team may write. */
-export async function provisionFloor(hasOwnSession = false): Promise<Floor> {
-  const members = await Promise.all([0, 1, 2].map((ordinal) => startFloorMember(ordinal, hasOwnSession)));
+export async function provisionFloor(options: FloorOptions = {}): Promise<Floor> {
+  const members = await Promise.all([0, 1, 2].map((ordinal) => startFloorMember(ordinal, options)));
   const [first, ...others] = members as [FloorMember, FloorMember, FloorMember];
   await Promise.all(others.map((each) => follow(each, first)));
   await openForWrites(first);
@@ -54,7 +60,10 @@ export async function provisionFloor(hasOwnSession = false): Promise<Floor> {
   return floor;
 }
 
-async function startFloorMember(ordinal: number, hasOwnSession: boolean): Promise<FloorMember> {
+async function startFloorMember(
+  ordinal: number,
+  { hasOwnSession = false, appliers = null }: FloorOptions,
+): Promise<FloorMember> {
   const instance = await startInstance({ memMb: 512, hasOwnSession });
   const session = instance.root;
   for (const sql of [
@@ -68,6 +77,7 @@ async function startFloorMember(ordinal: number, hasOwnSession: boolean): Promis
     'SET GLOBAL super_read_only = ON',
     'SET GLOBAL rpl_semi_sync_replica_enabled = ON',
     'SET GLOBAL offline_mode = OFF',
+    ...(appliers === null ? [] : [`SET GLOBAL replica_parallel_workers = ${appliers}`]),
   ])
     await session.query(sql);
   return { instance, session, endpoint: { ordinal, host: instance.address, port: instance.port } };
