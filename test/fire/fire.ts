@@ -47,6 +47,8 @@ export interface FireResult {
 
 /** A cooldown that stays lets the old primary come back in its own epoch: that is tried too. */
 const keepCooldownChance = 0.15;
+/** As in src/controller/member-actors.ts. */
+const refusalHoldsMs = 15_000;
 
 /** Leaves nothing running. Logs of a run that failed are kept, and `say` tells where. */
 export async function runFire(options: FireOptions): Promise<FireResult> {
@@ -99,6 +101,7 @@ async function strikeOnce(world: World, strike: Strike, random: StrikeRandom): P
   const isCooled = random.chance(keepCooldownChance);
   if (!isCooled) await world.api.releaseCooldown(clusterName);
   const { epoch, cooldownUntil } = await world.api.cluster(clusterName);
+  const isHeldBack = cooldownUntil !== null || (await wasRefusedLately(world));
   const startedAt = now();
   let detail = '';
   let fault: string | null = null;
@@ -109,7 +112,7 @@ async function strikeOnce(world: World, strike: Strike, random: StrikeRandom): P
     detail += await describeChanges(world, startedAt);
     const hasChanged = world.seen.epoch !== epoch;
     if (hasChanged && changesPrimary === 'no') fault = `the primary changed: epoch ${epoch} to ${world.seen.epoch}`;
-    if (!hasChanged && changesPrimary === 'yes' && cooldownUntil === null) fault = 'the primary did not change';
+    if (!hasChanged && changesPrimary === 'yes' && !isHeldBack) fault = 'the primary did not change';
   } catch (error) {
     if (world.signal.aborted) throw error;
     const cause = (error as Error).cause;
@@ -136,6 +139,12 @@ function countBreaks({ writers, endpoints }: World, since: number): number {
 }
 
 /** What became of the primary meanwhile. */
+/** Right after a refusal a primary that ends once more is started again, as in the cooldown. */
+async function wasRefusedLately({ api }: World): Promise<boolean> {
+  const [newest] = await api.failovers(clusterName);
+  return newest?.outcome === 'refused' && now() - (newest.endedAt ?? 0) < refusalHoldsMs;
+}
+
 async function describeChanges({ api }: World, since: number): Promise<string> {
   const changes = (await api.failovers(clusterName)).filter((each) => each.startedAt >= since - 1);
   return changes
