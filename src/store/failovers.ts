@@ -74,10 +74,20 @@ export function openFailover(store: Store, input: NewFailover): Promise<Failover
       cluster.primaryOrdinal,
       cluster.epoch,
       JSON.stringify(input.options ?? {}),
-      store.clock.now(),
+      laterThanAll(store, input.clusterId),
     );
     return get(store, input.id);
   });
+}
+
+/**
+ * Now, or a millisecond after the newest one began: which one is the newest decides whether another is begun, and two may
+ * begin in one millisecond, or the clock may be set back.
+ */
+function laterThanAll(store: Store, clusterId: string): number {
+  const sql = 'SELECT MAX(started_at) AS newest FROM failover WHERE cluster_id = ?';
+  const row = findRow(store, z.object({ newest: z.number().nullable() }), sql, clusterId);
+  return Math.max(store.clock.now(), (row?.newest ?? -1) + 1);
 }
 
 function checkBelief(

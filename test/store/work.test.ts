@@ -182,6 +182,22 @@ test('live launches are those that have not ended', async () => {
   expect((await launches.listLaunches(all.store, all.clusterId)).map(({ taskId }) => taskId)).toEqual(['t', 'u']);
 });
 
+test('the newest failover is the one that was opened last, in one millisecond and when the clock is set back', async () => {
+  const { clock, store, leader, clusterId } = await world();
+  const opened: string[] = [];
+  for (const passedMs of [0, 0, 5000, -3_600_000, 1]) {
+    clock.advance(passedMs);
+    const input = { id: newId(), clusterId, kind: 'failover' as const, ...byTest };
+    const { id } = await failovers.openFailover(store, input);
+    await failovers.closeFailover(store, leader, id, 'refused');
+    opened.unshift(id);
+
+    expect((await failovers.findNewestFailover(store, clusterId))?.id).toBe(id);
+  }
+
+  expect((await failovers.listFailovers(store, clusterId)).map(({ id }) => id)).toEqual(opened);
+});
+
 test('one failover is open at a time; what it records is kept until it is closed', async () => {
   const { store, leader, clusterId } = await world();
   const input = { id: newId(), clusterId, kind: 'failover' as const, ...byTest, candidate: 1 };
