@@ -32,7 +32,7 @@ export async function backupRound(world: DataWorld): Promise<DataRound> {
   const busy = await measureLatency(world, async () => {
     const steps = createSteps();
     const { id } = await api.backUp(clusterName, replica);
-    const backup = await waitFor({ what: 'the backup', timeoutMs: workTimeoutMs, everyMs: 20 }, async () => {
+    const backup = await waitFor({ what: 'the backup', timeoutMs: workTimeoutMs, everyMs: world.lookMs }, async () => {
       executorMb = Math.max(executorMb, world.readExecutorMb(replica));
       const found = await api.backup(clusterName, id);
       steps.see(found.progress?.step);

@@ -30,6 +30,8 @@ export interface DataWorld {
   /** The owner's session over the member's socket: not for a team, and closed by the caller. */
   openSocket(ordinal: number): Promise<Session>;
   readExecutorMb(ordinal: number): number;
+  /** How often progress is asked for. The answers cost the same cores that commits are measured on. */
+  readonly lookMs: number;
   diagnose(say: (text: string) => void): Promise<void>;
   destroy(): Promise<void>;
 }
@@ -100,6 +102,7 @@ export async function startDataWorld({ signal, isApart }: DataWorldOptions): Pro
       },
       openSocket: (ordinal) =>
         connect({ socketPath: readSetting(getMember(ordinal), 'socket') }, { user: 'selvedge' }, { clock: realClock }),
+      lookMs: isApart ? 500 : 20,
       readExecutorMb: (ordinal) => readRssMb(getMember(ordinal).executor) ?? 0,
       diagnose: (say) => diagnose(plane, api, say),
       async destroy() {

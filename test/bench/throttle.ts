@@ -18,6 +18,11 @@ export interface Throttle {
 
 export async function startThrottle(to: { host: string; port: number }, bytesPerSec: number): Promise<Throttle> {
   let bytes = 0;
+  // One line for all connections: CLONE opens several.
+  const [there, back]: [Line, Line] = [
+    { bytesPerSec, freeAt: 0 },
+    { bytesPerSec, freeAt: 0 },
+  ];
   const sockets = new Set<Socket>();
   const server = createServer({ allowHalfOpen: true }, (from) => {
     const onward = connect({ ...to, allowHalfOpen: true });
@@ -32,8 +37,8 @@ export async function startThrottle(to: { host: string; port: number }, bytesPer
     const count = (chunk: Buffer) => {
       bytes += chunk.length;
     };
-    from.pipe(limited(bytesPerSec, count)).pipe(onward);
-    onward.pipe(limited(bytesPerSec, count)).pipe(from);
+    from.pipe(limited(there, count)).pipe(onward);
+    onward.pipe(limited(back, count)).pipe(from);
   });
   await once(server.listen(0, '127.0.0.1'), 'listening');
   return {
@@ -46,15 +51,20 @@ export async function startThrottle(to: { host: string; port: number }, bytesPer
   };
 }
 
+interface Line {
+  readonly bytesPerSec: number;
+  freeAt: number;
+}
+
 /** Each chunk is passed on when its last byte would have come over the line. */
-function limited(bytesPerSec: number, count: (chunk: Buffer) => void): Transform {
-  let freeAt = 0;
+function limited(line: Line, count: (chunk: Buffer) => void): Transform {
   return new Transform({
     async transform(chunk: Buffer, _, done) {
       count(chunk);
-      freeAt = Math.max(freeAt, now()) + (1000 * chunk.length) / bytesPerSec;
+      const at = Math.max(line.freeAt, now()) + (1000 * chunk.length) / line.bytesPerSec;
+      line.freeAt = at;
       // A timer is too coarse for one chunk: what is due within a millisecond or two goes on at once.
-      if (freeAt - now() > 2) await delay(realClock, freeAt - now());
+      if (at - now() > 2) await delay(realClock, at - now());
       done(null, chunk);
     },
   });
