@@ -101,7 +101,8 @@ export async function pointReceiver(
   }
   const isSame = now.sourceHost === source.host && now.sourcePort === source.port && now.sourceUser === source.user;
   if (isSame && now.receiver === 'on') return startReplication(session);
-  if (now.applier === 'off') await startApplierOrRefuse(session, sourceHas);
+  // One that has just failed still says ON: its workers have ended, and with both threads off the change ends the relay log.
+  if (now.applier === 'off' || now.applierError !== '') await startApplierOrRefuse(session, sourceHas);
   await stopReceiver(session);
   await changeSource(session, source, { isFirst: false });
   await startReplication(session);
